@@ -1,0 +1,72 @@
+"""Every classic convolutional network, from LeNet-5 to EfficientNet, as a Keras 3 application.
+
+`keras_cnn_classics.VGG16(weights="imagenet")` works as `keras.applications.VGG16` does. Importing
+this package costs almost nothing: Keras and its backend are imported when a name is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+
+from keras_cnn_classics import applications
+from keras_cnn_classics._version import __version__
+from keras_cnn_classics.registry import (
+    ModelSpec,
+    WeightsFile,
+    WeightsSource,
+    build,
+    get_builder,
+    list_models,
+)
+
+if TYPE_CHECKING:
+    from keras_cnn_classics.applications import *  # noqa: F403
+
+_SUBPACKAGES = (
+    "applications",
+    "blocks",
+    "data",
+    "inspection",
+    "layers",
+    "preprocessing",
+    "registry",
+    "testing",
+    "training",
+    "weights",
+)
+
+__all__ = [  # noqa: PLE0604
+    "ModelSpec",
+    "WeightsFile",
+    "WeightsSource",
+    "__version__",
+    "build",
+    "get_builder",
+    "list_models",
+    *applications.__all__,
+    *_SUBPACKAGES,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in applications.__all__:
+        return getattr(applications, name)
+    if name in _SUBPACKAGES:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+@wrapt.when_imported("keras")
+def _register_saved_classes(_: Any) -> None:
+    """Lets `keras.saving.load_model` find our layers and losses, whichever import came first.
+
+    Keras looks classes of other packages up in its registry only, so they must be imported
+    before a model is loaded, and this package imports nothing of its own accord.
+    """
+    for module in ("layers", "training.losses"):
+        import_module(f"{__name__}.{module}")

@@ -1,0 +1,17 @@
+from .lenet import LeNet5 as LeNet5
+from .lenet import LeNet as LeNet
+from .alexnet import AlexNet as AlexNet
+from .alexnet import AlexNetSingle as AlexNetSingle
+from .alexnet import AlexNetOWT as AlexNetOWT
+from .zfnet import ZFNet as ZFNet
+from .zfnet import ZFNetWide as ZFNetWide
+from .vgg import VGG11 as VGG11
+from .vgg import VGG11LRN as VGG11LRN
+from .vgg import VGG13 as VGG13
+from .vgg import VGG16C as VGG16C
+from .vgg import VGG16 as VGG16
+from .vgg import VGG19 as VGG19
+from .vgg import VGG11BN as VGG11BN
+from .vgg import VGG13BN as VGG13BN
+from .vgg import VGG16BN as VGG16BN
+from .vgg import VGG19BN as VGG19BN

@@ -1,0 +1,227 @@
+"""The one place where a trunk becomes a public Keras application.
+
+A *trunk* is a function from image to feature map, a *head* one from feature map to classes.
+`@architecture(...)` wraps them in everything that is the same for every model: the signature,
+argument checks, input, pooling, auxiliary classifiers, weights, names, docstring, registration.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any, cast
+
+import keras
+from keras import layers
+
+from keras_cnn_classics import registry
+from keras_cnn_classics.applications import _arguments
+from keras_cnn_classics.applications._docstring import docstring
+from keras_cnn_classics.registry import Builder, ModelSpec
+from keras_cnn_classics.weights import load as load_weights
+from keras_cnn_classics.weights.torch_layout import TorchNames
+
+Head = Callable[..., Any]
+
+
+def architecture(
+    *,
+    head: Head,
+    aux_head: Head | None = None,
+    torch_names: TorchNames | None = None,
+    **shared: Any,
+) -> Callable[[Any], Any]:
+    """Decorates a trunk, so that named variants can be made of it.
+
+    Args:
+        head: Classifier: `head(x, classes, classifier_activation, *, ...)`.
+        aux_head: Classifier for the layers named in `aux_taps`, if the paper has any.
+        torch_names: Gives each layer's name in PyTorch checkpoints, from the variant's options.
+        **shared: Fields of `ModelSpec` that all variants share.
+
+    Returns:
+        A decorator that gives the trunk a method `variant(name, *, params, macs, ...)`, which
+        takes further fields of `ModelSpec`, another `head` or `torch_names`, and the options of
+        trunk and head; it registers the builder and returns it.
+    """
+
+    def decorate(trunk: Any) -> Any:
+        def variant(
+            name: str,
+            *,
+            head: Head = head,
+            torch_names: TorchNames | None = torch_names,
+            **row: Any,
+        ) -> Builder:
+            facts = {f.name for f in dataclasses.fields(ModelSpec)}
+            own = {key: row.pop(key) for key in list(row) if key in facts}
+            unknown = sorted(set(row) - {*_options(trunk), *_options(head)})
+            if unknown:
+                raise TypeError(f"The row of {name} has columns that nothing takes: {unknown}.")
+            spec = ModelSpec(
+                name=name,
+                family=trunk.__module__.rsplit(".", 1)[-1],
+                config=row,
+                **{**shared, **own},
+            )
+            builder = _make_builder(_Parts(spec, trunk, head, aux_head, torch_names))
+            registry.register(builder)
+            return builder
+
+        trunk.variant = variant
+        return trunk
+
+    return decorate
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """What a builder is made of."""
+
+    spec: ModelSpec
+    trunk: Callable[..., Any]
+    head: Head
+    aux_head: Head | None
+    torch_names: TorchNames | None
+
+    @property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """Options of trunk and head with this variant's defaults."""
+        both = {**_options(self.trunk), **_options(self.head)}
+        return {
+            key: option.replace(default=self.spec.config.get(key, option.default))
+            for key, option in both.items()
+        }
+
+
+def _options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def _make_builder(parts: _Parts) -> Builder:
+    spec = parts.spec
+
+    def builder(
+        include_top=True,
+        weights=spec.default_weights,
+        input_tensor=None,
+        input_shape=None,
+        pooling=None,
+        classes=spec.classes,
+        classifier_activation="softmax",
+        name=None,
+        *,
+        aux=False,
+        prefix="",
+        **options,
+    ):
+        _check_options(parts, options)
+        source = _arguments.check(
+            spec,
+            include_top=include_top,
+            weights=weights,
+            pooling=pooling,
+            classes=classes,
+            classifier_activation=classifier_activation,
+            aux=aux,
+            prefix=prefix,
+        )
+        shape = _arguments.image_shape(spec, input_shape, input_tensor, include_top, source)
+        # The scope keeps the variables of two networks in one model apart, as their names do.
+        with keras.name_scope(prefix) if prefix else contextlib.nullcontext():
+            if input_tensor is None:
+                image = keras.Input(shape, name="image")
+            else:
+                image = input_tensor
+            outputs = _connect(
+                parts, image, include_top, pooling, classes, classifier_activation, aux, options
+            )
+        inputs = keras.utils.get_source_inputs(image)
+        inputs = inputs[0] if len(inputs) == 1 else inputs
+        model = keras.Model(inputs, outputs)
+        own = _own_layers(model, image, given=input_tensor is not None)
+        if source is not None:
+            load_weights(
+                model,
+                source,
+                layers=own,
+                name=spec.name,
+                include_top=include_top,
+                classes=classes,
+                torch_names=parts.torch_names and parts.torch_names(**_values(parts, options)),
+            )
+        for layer in own if prefix else ():
+            layer.name = prefix + layer.name
+        # Built again, because a model takes the names of its outputs when it is made.
+        return keras.Model(inputs, outputs, name=name or prefix + spec.name.lower())
+
+    builder.__name__ = builder.__qualname__ = spec.name
+    builder.__module__ = parts.trunk.__module__
+    builder.__doc__ = docstring(spec, parts.trunk, parts.head, parts.options)
+    signature = inspect.signature(builder)
+    common = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    builder.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*common, *parts.options.values()]
+    )
+    named = cast(Builder, builder)
+    named.spec = spec
+    return named
+
+
+def _values(parts: _Parts, options: dict[str, Any]) -> dict[str, Any]:
+    return {**{key: option.default for key, option in parts.options.items()}, **options}
+
+
+def _check_options(parts: _Parts, options: dict[str, Any]) -> None:
+    for key in options:
+        if key not in parts.options:
+            near = difflib.get_close_matches(key, [*parts.options, *_arguments.NAMES], n=1)
+            guess = f" Did you mean `{near[0]}`?" if near else ""
+            known = ", ".join(f"`{option}`" for option in parts.options) or "none"
+            raise TypeError(
+                f"{parts.spec.name} takes the options {known}.{guess} "
+                f"Received: {key}={options[key]!r}"
+            )
+
+
+def _connect(
+    parts: _Parts,
+    image: Any,
+    include_top: bool,
+    pooling: str | None,
+    classes: int,
+    activation: Any,
+    aux: bool,
+    options: dict[str, Any],
+) -> Any:
+    """Runs trunk and head; gives the outputs of the model."""
+    values = _values(parts, options)
+    x = parts.trunk(image, **{key: values[key] for key in _options(parts.trunk)})
+    features = x
+    if include_top:
+        x = parts.head(x, classes, activation, **{key: values[key] for key in _options(parts.head)})
+    elif pooling == "avg":
+        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    elif pooling == "max":
+        x = layers.GlobalMaxPooling2D(name="max_pool")(x)
+    if not aux:
+        return x
+    assert parts.aux_head is not None  # `aux` was checked against the spec
+    taps = keras.Model(keras.utils.get_source_inputs(image), features)
+    outputs = {"predictions": x}
+    for i, tap in enumerate(parts.spec.aux_taps, 1):
+        y = taps.get_layer(tap).output
+        outputs[f"aux{i}"] = parts.aux_head(y, classes, activation, name=f"aux{i}")
+    return outputs
+
+
+def _own_layers(model: Any, image: Any, *, given: bool) -> list[Any]:
+    """The layers that this call has made: not those that lead to a given `input_tensor`."""
+    if not given:
+        return model.layers
+    before = {id(layer) for layer in keras.Model(model.inputs, image).layers}
+    return [layer for layer in model.layers if id(layer) not in before]

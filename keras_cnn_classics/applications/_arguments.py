@@ -1,0 +1,160 @@
+"""Checks of a builder's arguments: each message says what was expected and what was received."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_cnn_classics import registry
+from keras_cnn_classics.registry import ModelSpec, WeightsSource
+
+# The arguments that every builder has; what else it takes are options.
+NAMES = (
+    "include_top",
+    "weights",
+    "input_tensor",
+    "input_shape",
+    "pooling",
+    "classes",
+    "classifier_activation",
+    "name",
+    "aux",
+    "prefix",
+)
+
+
+def check(
+    spec: ModelSpec,
+    *,
+    include_top: bool,
+    weights: Any,
+    pooling: Any,
+    classes: Any,
+    classifier_activation: Any,
+    aux: bool,
+    prefix: Any,
+) -> WeightsSource | Path | None:
+    """Checks all arguments but the shape; gives the place that the weights come from."""
+    if pooling not in (None, "avg", "max"):
+        raise ValueError(f"`pooling` must be None, 'avg' or 'max'. Received: {pooling=}")
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise ValueError(f"`classes` must be a positive integer. Received: {classes=}")
+    try:
+        keras.activations.get(classifier_activation)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            "`classifier_activation` must be the name of a Keras activation, a callable, or None "
+            f"for scores. Received: {classifier_activation=}"
+        ) from error
+    if aux and not (include_top and spec.aux_taps):
+        raise ValueError(
+            "`aux=True` needs `include_top=True` and a model whose paper has auxiliary "
+            f"classifiers. Received: aux=True for {spec.name} with {include_top=}"
+        )
+    if not isinstance(prefix, str) or "/" in prefix:
+        raise ValueError(f"`prefix` must be a string without '/'. Received: {prefix=}")
+    return _source(spec, weights)
+
+
+def _source(spec: ModelSpec, weights: Any) -> WeightsSource | Path | None:
+    if weights is None:
+        return None
+    if isinstance(weights, str) and weights in spec.weights:
+        return spec.weights[weights]
+    if isinstance(weights, (str, os.PathLike)) and Path(weights).is_file():
+        return Path(weights)
+    if weights == "imagenet":
+        raise ValueError(
+            f"No weights are registered for {spec.name}: use weights=None, the path of a weights "
+            f"file, or {_nearest(spec)}, which has some. Received: weights='imagenet'"
+        )
+    tags = ", ".join(repr(tag) for tag in spec.weights)
+    raise ValueError(
+        f"`weights` of {spec.name} must be None, {tags + ', ' if tags else ''}or the path of a "
+        f"file that exists. Received: weights={weights!r}"
+    )
+
+
+def _nearest(spec: ModelSpec) -> str:
+    """The model with weights that is closest: of the family if possible, then by year."""
+    others = [registry.get_builder(name).spec for name in registry.list_models(pretrained=True)]
+    nearest = min(others, key=lambda s: (s.family != spec.family, abs(s.year - spec.year)))
+    return nearest.name
+
+
+def image_shape(
+    spec: ModelSpec,
+    input_shape: Any,
+    input_tensor: Any,
+    include_top: bool,
+    source: WeightsSource | Path | None,
+) -> tuple[int | None, ...]:
+    """The shape of one image, in the global data format, after all checks.
+
+    It is the caller's, else the tensor's, else the paper's; without a classifier the paper's
+    height and width give way to any.
+    """
+    last = keras.config.image_data_format() == "channels_last"
+    order = "(height, width, channels)" if last else "(channels, height, width)"
+    if input_tensor is not None:
+        input_shape = _tensor_shape(input_tensor, input_shape, order)
+    if input_shape is None:
+        side = spec.input_size if include_top else None
+        return (side, side, spec.channels) if last else (spec.channels, side, side)
+
+    try:
+        shape = tuple(input_shape)
+    except TypeError:
+        shape = ()
+    if len(shape) != 3:
+        raise ValueError(f"`input_shape` must be {order}. Received: {input_shape=}")
+    if not all(n is None or (isinstance(n, int) and n > 0) for n in shape):
+        raise ValueError(
+            f"`input_shape` must be {order}, each a positive integer. Received: {input_shape=}"
+        )
+    height, width, channels = shape if last else (*shape[1:], shape[0])
+    if channels is None:
+        raise ValueError(f"The number of channels must be known. Received: {input_shape=}")
+    if any(side is not None and side < spec.min_size for side in (height, width)):
+        raise ValueError(
+            f"{spec.name} needs images of at least {spec.min_size}x{spec.min_size} pixels. "
+            f"Received: {input_shape=}, read as {order}"
+        )
+    if include_top and spec.fixed_top and None in (height, width):
+        raise ValueError(
+            f"The classifier of {spec.name} needs a fixed height and width; with "
+            f"`include_top=False` they may be None. Received: {input_shape=}"
+        )
+    if isinstance(source, WeightsSource):
+        if channels != spec.channels:
+            raise ValueError(
+                f"The published weights of {spec.name} are for {spec.channels} channels. "
+                f"Received: {input_shape=}, read as {order}"
+            )
+        if include_top and spec.fixed_top and (height, width) != (spec.input_size,) * 2:
+            raise ValueError(
+                f"The published classifier of {spec.name} is for images of {spec.input_size}x"
+                f"{spec.input_size}; other sizes need `include_top=False`. Received: {input_shape=}"
+            )
+    return shape
+
+
+def _tensor_shape(tensor: Any, input_shape: Any, order: str) -> tuple[int | None, ...]:
+    if not keras.utils.is_keras_tensor(tensor):
+        raise ValueError(
+            "`input_tensor` must be a Keras tensor: `keras.Input(...)` or what a layer gives for "
+            f"one. Received a value of type {type(tensor).__name__}."
+        )
+    shape = tuple(tensor.shape[1:])
+    if len(shape) != 3:
+        raise ValueError(
+            f"`input_tensor` must be a batch of images {order}. Received the shape {tensor.shape}."
+        )
+    if input_shape is not None and tuple(input_shape) != shape:
+        raise ValueError(
+            f"`input_shape` must be that of `input_tensor`, {shape}. Received: {input_shape=}"
+        )
+    return shape

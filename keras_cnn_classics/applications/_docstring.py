@@ -1,0 +1,73 @@
+"""The docstring of a builder, written from its spec and its trunk."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+from keras_cnn_classics.registry import ModelSpec
+
+
+def docstring(
+    spec: ModelSpec,
+    trunk: Callable[..., Any],
+    head: Callable[..., Any],
+    options: dict[str, inspect.Parameter],
+) -> str:
+    """Writes the docstring: what `help(VGG16)` shows."""
+    tags = ", ".join(f'`"{tag}"`' for tag in spec.weights) or "none published"
+    described = {**_arguments(head), **_arguments(trunk)}
+    option_lines = [
+        f"    {name}: {described.get(name, '')} Defaults to `{option.default!r}`."
+        for name, option in options.items()
+    ]
+    default = spec.default_weights
+    lines = [
+        (inspect.getdoc(trunk) or spec.name).splitlines()[0].replace("{name}", spec.name),
+        "",
+        f"{spec.name}: {spec.params:,} parameters, {spec.macs / 1e6:,.1f} million multiply-adds for",
+        f"an image of {spec.input_size} x {spec.input_size} x {spec.channels}; feature map of stride",
+        f"{spec.stride} with {spec.features:,} channels. {spec.notes}".rstrip(),
+        "",
+        "Args:",
+        "    include_top: Whether to end in the classifier. Otherwise the output is the feature map.",
+        f"    weights: `None` (random), a tag ({tags}), or the path of a weights file. Defaults to",
+        f"        `{default!r}`.",
+        "    input_tensor: Keras tensor to build on, instead of a new `keras.Input`.",
+        "    input_shape: Shape of one image in the global data format, at least "
+        f"{spec.min_size} pixels",
+        "        a side. Defaults to the published size, and to any size without the classifier.",
+        '    pooling: `None`, `"avg"` or `"max"`: how to reduce the feature map to a vector when',
+        "        `include_top=False`.",
+        f"    classes: Number of classes. Defaults to `{spec.classes}`. With published weights of",
+        "        another number, the last layer starts afresh and a warning is logged.",
+        "    classifier_activation: Activation of the last layer; `None` for scores (logits).",
+        f'    name: Name of the model. Defaults to `"{spec.name.lower()}"`.',
+        "    aux: Whether to add the paper's auxiliary classifiers "
+        f"({len(spec.aux_taps) or 'it has none'}); the",
+        '        outputs are then a dict with the keys `"predictions"`, `"aux1"`, ...',
+        "    prefix: Put before the name of every layer, so that two networks of one kind fit in",
+        "        one model.",
+        *option_lines,
+        "",
+        "Returns:",
+        "    A Functional `keras.Model`.",
+        "",
+        "Raises:",
+        "    ValueError: For arguments that contradict each other, the model or the weights.",
+        "    TypeError: For an option that the model does not have.",
+        "",
+        "References:",
+        f"    - [{spec.paper}]({spec.url}) ({spec.year})",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _arguments(function: Callable[..., Any]) -> dict[str, str]:
+    """What a function's docstring says of each argument."""
+    text = inspect.getdoc(function) or ""
+    section = re.search(r"Args:\n(.*?)(?:\n\n|\Z)", text, re.DOTALL)
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section[1] if section else "", re.M)
+    return {name: " ".join(body.split()) for name, body in entries}

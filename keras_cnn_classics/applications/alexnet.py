@@ -1,0 +1,110 @@
+"""AlexNet: the network that won ILSVRC 2012 and started it all.
+
+Five convolutions with ReLU, local response normalization, overlapping pools, two dense layers
+with dropout. It was split over two GPUs, which met only in conv3 and in the dense layers: the
+same as convolutions in two groups. `AlexNetSingle` has the lectures' one tower, `AlexNetOWT`
+the narrower one of "One weird trick", without normalization, that torchvision calls AlexNet.
+
+References:
+    - [ImageNet classification with deep convolutional neural networks](https://papers.nips.cc/paper/4824),
+      Krizhevsky, Sutskever and Hinton, NIPS 2012
+    - [One weird trick for parallelizing convolutional neural networks](https://arxiv.org/abs/1404.5997),
+      Krizhevsky, 2014
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras_cnn_classics.applications._architecture import architecture
+from keras_cnn_classics.blocks.core import conv, max_pool
+from keras_cnn_classics.blocks.heads import mlp
+from keras_cnn_classics.layers import LocalResponseNormalization
+
+
+@architecture(
+    year=2012,
+    paper="ImageNet classification with deep convolutional neural networks",
+    url="https://papers.nips.cc/paper/4824",
+    head=mlp(first=6),
+    features=256,
+    stride=32,
+    input_size=227,
+    min_size=67,
+    fixed_top=True,
+    preprocessing="caffe",
+    tiny={"width": 16, "units": (32, 24)},
+    notes="The paper says 224 pixels, but its 55x55 maps need 227.",
+)
+def alexnet(x: Any, *, groups: int = 2, width: int = 96) -> Any:
+    """AlexNet, the winner of ILSVRC 2012.
+
+    Args:
+        x: Image batch.
+        groups: Towers that conv2, conv4 and conv5 are split into.
+        width: Filters of conv1; the other convolutions keep their ratio to it. Must be a
+            multiple of 6 `groups` or of 16.
+
+    Returns:
+        Feature map of stride 32: 6x6 for an image of 227x227.
+    """
+    x = conv(x, width, 11, 4, name="conv1", padding="valid")
+    x = LocalResponseNormalization(name="norm1")(x)
+    x = max_pool(x, name="pool1")
+    x = conv(x, width * 8 // 3, 5, name="conv2", groups=groups)
+    x = LocalResponseNormalization(name="norm2")(x)
+    x = max_pool(x, name="pool2")
+    x = conv(x, width * 4, 3, name="conv3")
+    x = conv(x, width * 4, 3, name="conv4", groups=groups)
+    x = conv(x, width * 8 // 3, 3, name="conv5", groups=groups)
+    return max_pool(x, name="pool5")
+
+
+def _owt_names(**_: Any) -> Mapping[str, Sequence[str]]:
+    """torchvision's names: places in two `nn.Sequential`s."""
+    convolutions = {f"conv{i}": (f"features.{n}",) for i, n in enumerate((0, 3, 6, 8, 10), 1)}
+    dense = zip(("fc6", "fc7", "predictions"), (1, 4, 6), strict=True)
+    return convolutions | {name: (f"classifier.{n}",) for name, n in dense}
+
+
+@architecture(
+    year=2014,
+    paper="One weird trick for parallelizing convolutional neural networks",
+    url="https://arxiv.org/abs/1404.5997",
+    head=mlp(first=6, dropout_before=True),
+    torch_names=_owt_names,
+    features=256,
+    stride=32,
+    min_size=63,
+    fixed_top=True,
+    tiny={"width": 16, "units": (32, 24)},
+)
+def alexnet_owt(x: Any, *, width: int = 64) -> Any:
+    """AlexNet of "one weird trick", as torchvision builds it.
+
+    Args:
+        x: Image batch.
+        width: Filters of conv1; the other convolutions keep their ratio to it.
+
+    Returns:
+        Feature map of stride 32: 6x6 for an image of 224x224.
+    """
+    x = conv(x, width, 11, 4, name="conv1", padding=2)
+    x = max_pool(x, name="pool1")
+    x = conv(x, width * 3, 5, name="conv2")
+    x = max_pool(x, name="pool2")
+    x = conv(x, width * 6, 3, name="conv3")
+    x = conv(x, width * 4, 3, name="conv4")
+    x = conv(x, width * 4, 3, name="conv5")
+    return max_pool(x, name="pool5")
+
+
+AlexNet = alexnet.variant("AlexNet", params=60_965_224, macs=724_406_816)
+AlexNetSingle = alexnet.variant("AlexNetSingle", params=62_378_344, macs=1_135_256_096, groups=1)
+AlexNetOWT = alexnet_owt.variant(
+    "AlexNetOWT",
+    params=61_100_840,
+    macs=714_188_480,
+    notes="torchvision's conv4 has 256 maps, as the configuration published with the paper.",
+)

@@ -1,0 +1,160 @@
+"""VGG: nothing but 3x3 convolutions and 2x2 pools, deeper than anyone had gone.
+
+Two 3x3 convolutions see as much as one 5x5, with fewer weights and one more ReLU between them.
+The paper's table 1 has six columns: A, A-LRN, B, C, D and E. D and E are Keras's `VGG16` and
+`VGG19`; the forms with batch normalization came later and are torchvision's.
+
+References:
+    - [Very deep convolutional networks for large-scale image recognition](https://arxiv.org/abs/1409.1556),
+      Simonyan and Zisserman, ICLR 2015
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras_cnn_classics.applications._architecture import architecture
+from keras_cnn_classics.blocks.core import conv, conv_bn, max_pool
+from keras_cnn_classics.blocks.heads import mlp
+from keras_cnn_classics.layers import LocalResponseNormalization
+from keras_cnn_classics.registry import WeightsFile, WeightsSource
+
+
+def _torch_names(
+    *, depths: Sequence[int], batch_norm: bool, **_: Any
+) -> Mapping[str, Sequence[str]]:
+    """Names of torchvision and of timm, which differ in the classifier."""
+    names = {}
+    place = 0  # in one nn.Sequential of convolutions, batch norms, ReLUs and pools
+    for block, depth in enumerate(depths, 1):
+        for i in range(1, depth + 1):
+            names[f"block{block}_conv{i}"] = (f"features.{place}",)
+            if batch_norm:
+                names[f"block{block}_conv{i}_bn"] = (f"features.{place + 1}",)
+            place += 3 if batch_norm else 2
+        place += 1
+    return names | {
+        "fc1": ("classifier.0", "pre_logits.fc1"),
+        "fc2": ("classifier.3", "pre_logits.fc2"),
+        "predictions": ("classifier.6", "head.fc"),
+    }
+
+
+@architecture(
+    year=2014,
+    paper="Very deep convolutional networks for large-scale image recognition",
+    url="https://arxiv.org/abs/1409.1556",
+    head=mlp(),
+    torch_names=_torch_names,
+    features=512,
+    stride=32,
+    fixed_top=True,
+    preprocessing="caffe",
+    tiny={"width": 16, "units": (32, 24)},
+)
+def vgg(
+    x: Any,
+    *,
+    depths: Sequence[int],
+    width: int = 64,
+    pointwise: bool = False,
+    lrn: bool = False,
+    batch_norm: bool = False,
+) -> Any:
+    """VGG, the runner-up of ILSVRC 2014.
+
+    Args:
+        x: Image batch.
+        depths: Number of convolutions in each of the five blocks, table 1.
+        width: Filters of the first block; each block doubles them, up to eightfold.
+        pointwise: Whether the last convolution of blocks 3 to 5 is 1x1, column C.
+        lrn: Whether the first convolution is normalized, column A-LRN.
+        batch_norm: Whether every convolution is followed by batch normalization.
+
+    Returns:
+        Feature map of stride 32: 7x7 for an image of 224x224.
+    """
+    for block, depth in enumerate(depths, 1):
+        filters = width * min(8, 2 ** (block - 1))
+        for i in range(1, depth + 1):
+            kernel = 1 if pointwise and block > 2 and i == depth else 3
+            layer = conv_bn if batch_norm else conv
+            x = layer(x, filters, kernel, name=f"block{block}_conv{i}")
+            if lrn and block == i == 1:
+                x = LocalResponseNormalization(name="block1_norm1")(x)
+        x = max_pool(x, 2, name=f"block{block}_pool")
+    return x
+
+
+def _keras_files(name: str, top: str, no_top: str) -> dict[str, WeightsSource]:
+    root = f"https://storage.googleapis.com/tensorflow/keras-applications/{name}/{name}"
+    return {
+        "imagenet": WeightsSource(
+            top=WeightsFile(f"{root}_weights_tf_dim_ordering_tf_kernels.h5", f"md5:{top}"),
+            no_top=WeightsFile(
+                f"{root}_weights_tf_dim_ordering_tf_kernels_notop.h5", f"md5:{no_top}"
+            ),
+            preprocessing="caffe",
+            license="CC BY 4.0",
+            origin="trained by the paper's authors, published by Keras",
+        )
+    }
+
+
+A, B, C, D, E = (1, 1, 2, 2, 2), (2, 2, 2, 2, 2), (2, 2, 3, 3, 3), (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)
+
+VGG11 = vgg.variant("VGG11", depths=A, params=132_863_336, macs=7_609_090_048)
+VGG11LRN = vgg.variant("VGG11LRN", depths=A, lrn=True, params=132_863_336, macs=7_609_090_048)
+VGG13 = vgg.variant("VGG13", depths=B, params=133_047_848, macs=11_308_466_176)
+VGG16C = vgg.variant("VGG16C", depths=C, pointwise=True, params=133_638_952, macs=11_770_888_192)
+VGG16 = vgg.variant(
+    "VGG16",
+    depths=D,
+    params=138_357_544,
+    macs=15_470_264_320,
+    weights=_keras_files(
+        "vgg16", "64373286793e3c8b2b4e3219cbf3544b", "6d6bbae143d832006294945121d1f1fc"
+    ),
+)
+VGG19 = vgg.variant(
+    "VGG19",
+    depths=E,
+    params=143_667_240,
+    macs=19_632_062_464,
+    weights=_keras_files(
+        "vgg19", "cbe5617147190e668d6c5d5026f83318", "253f8cb515780f3b799900260a226db6"
+    ),
+)
+VGG11BN = vgg.variant(
+    "VGG11BN",
+    depths=A,
+    batch_norm=True,
+    params=132_868_840,
+    macs=7_609_090_048,
+    preprocessing="torch",
+)
+VGG13BN = vgg.variant(
+    "VGG13BN",
+    depths=B,
+    batch_norm=True,
+    params=133_053_736,
+    macs=11_308_466_176,
+    preprocessing="torch",
+)
+VGG16BN = vgg.variant(
+    "VGG16BN",
+    depths=D,
+    batch_norm=True,
+    params=138_365_992,
+    macs=15_470_264_320,
+    preprocessing="torch",
+)
+VGG19BN = vgg.variant(
+    "VGG19BN",
+    depths=E,
+    batch_norm=True,
+    params=143_678_248,
+    macs=19_632_062_464,
+    preprocessing="torch",
+)

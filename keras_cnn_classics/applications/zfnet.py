@@ -1,0 +1,64 @@
+"""ZFNet: AlexNet looked into with a deconvnet, and mended.
+
+Pictures of what the first layers had learned showed dead filters and aliasing, so the first
+convolution became smaller and denser, 7x7 in steps of 2, and the second got a step of 2.
+The network won ILSVRC 2013.
+
+References:
+    - [Visualizing and understanding convolutional networks](https://arxiv.org/abs/1311.2901),
+      Zeiler and Fergus, ECCV 2014
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras_cnn_classics.applications._architecture import architecture
+from keras_cnn_classics.blocks.core import conv, max_pool
+from keras_cnn_classics.blocks.heads import mlp
+from keras_cnn_classics.layers import LocalResponseNormalization
+
+
+@architecture(
+    year=2013,
+    paper="Visualizing and understanding convolutional networks",
+    url="https://arxiv.org/abs/1311.2901",
+    head=mlp(first=6),
+    features=256,
+    stride=32,
+    min_size=53,
+    fixed_top=True,
+    preprocessing="caffe",
+    tiny={"widths": (16, 32, 32, 32, 24), "units": (32, 24)},
+    notes="The contrast normalization is AlexNet's, after each pool as in figure 3.",
+)
+def zfnet(x: Any, *, widths: Sequence[int] = (96, 256, 384, 384, 256)) -> Any:
+    """ZFNet, the winner of ILSVRC 2013.
+
+    Args:
+        x: Image batch.
+        widths: Filters of the five convolutions.
+
+    Returns:
+        Feature map of stride 32: 6x6 for an image of 224x224.
+    """
+    x = conv(x, widths[0], 7, 2, name="conv1", padding=1)
+    x = max_pool(x, name="pool1", padding="same")
+    x = LocalResponseNormalization(name="norm1")(x)
+    x = conv(x, widths[1], 5, 2, name="conv2", padding="valid")
+    x = max_pool(x, name="pool2", padding="same")
+    x = LocalResponseNormalization(name="norm2")(x)
+    for i in (3, 4, 5):
+        x = conv(x, widths[i - 1], 3, name=f"conv{i}")
+    return max_pool(x, name="pool5")
+
+
+ZFNet = zfnet.variant("ZFNet", params=62_357_608, macs=1_168_032_896)
+ZFNetWide = zfnet.variant(
+    "ZFNetWide",
+    params=107_627_624,
+    macs=2_476_704_896,
+    widths=(96, 256, 512, 1024, 512),
+    features=512,
+)

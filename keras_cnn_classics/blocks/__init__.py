@@ -1,0 +1,1 @@
+"""Functions from tensor to tensor, made of existing layers."""

@@ -1,0 +1,65 @@
+"""Convolution, normalization and pooling in the few idioms that every paper uses.
+
+Each function takes a tensor and returns a tensor, and names its layers from `name`, so that a
+model's layer names never depend on what was built before it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers
+
+
+def channel_axis() -> int:
+    """The axis of the channels in a 4D tensor, in Keras's global data format."""
+    return -1 if keras.config.image_data_format() == "channels_last" else 1
+
+
+def conv(
+    x: Any,
+    filters: int,
+    kernel: int,
+    strides: int = 1,
+    *,
+    name: str,
+    padding: str | int = "same",
+    activation: str | None = "relu",
+    **kwargs: Any,
+) -> Any:
+    """Convolution with bias and activation in one layer: the style before batch normalization.
+
+    Args:
+        x: Feature map.
+        filters: Number of output maps.
+        kernel: Height and width of the kernel.
+        strides: Steps of the kernel.
+        name: Name of the layer.
+        padding: `"same"`, `"valid"`, or the number of zeros to put on every side.
+        activation: Activation, or `None`.
+        **kwargs: Further arguments of `keras.layers.Conv2D`, such as `groups`.
+
+    Returns:
+        A feature map with `filters` channels.
+    """
+    if isinstance(padding, int):
+        x = layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
+        padding = "valid"
+    return layers.Conv2D(
+        filters, kernel, strides, padding, activation=activation, name=name, **kwargs
+    )(x)
+
+
+def conv_bn(x: Any, filters: int, kernel: int, *, name: str, epsilon: float = 1e-5) -> Any:
+    """Convolution with bias, batch normalization and ReLU, as torchvision's VGG has them."""
+    x = conv(x, filters, kernel, name=name, activation=None)
+    x = layers.BatchNormalization(
+        axis=channel_axis(), momentum=0.9, epsilon=epsilon, name=f"{name}_bn"
+    )(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def max_pool(x: Any, size: int = 3, strides: int = 2, *, name: str, padding: str = "valid") -> Any:
+    """Max pooling."""
+    return layers.MaxPooling2D(size, strides, padding, name=name)(x)

@@ -1,0 +1,60 @@
+"""Classifiers: functions from a feature map to one activation for each class.
+
+The last layer is called `predictions` and computes in float32 under every dtype policy: a
+softmax over a thousand classes in float16 loses the small probabilities that a loss needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from keras import layers
+
+
+def predictions(x: Any, classes: int, activation: Any, *, name: str = "predictions") -> Any:
+    """The float32 output layer."""
+    return layers.Dense(classes, activation=activation, dtype="float32", name=name)(x)
+
+
+def mlp(*, first: int = 1, dropout_before: bool = False) -> Callable[..., Any]:
+    """Makes a head of dense layers with ReLU and dropout: AlexNet, ZFNet, VGG.
+
+    Args:
+        first: Number of the first dense layer, for the names `fc1`, `dropout1` and so on.
+        dropout_before: Whether dropout comes before each of them, not after.
+
+    Returns:
+        A function `head(x, classes, classifier_activation, *, units, dropout)`.
+    """
+
+    def head(
+        x: Any,
+        classes: int,
+        classifier_activation: Any,
+        *,
+        units: Sequence[int] = (4096, 4096),
+        dropout: float = 0.5,
+    ) -> Any:
+        """Flatten, then dense layers.
+
+        Args:
+            x: Feature map.
+            classes: Number of classes.
+            classifier_activation: Activation of the last layer.
+            units: Sizes of the dense layers before the last.
+            dropout: Share of activations that training drops beside each of them.
+
+        Returns:
+            A tensor of shape `(batch, classes)`.
+        """
+        x = layers.Flatten(name="flatten")(x)
+        for i, n in enumerate(units, first):
+            if dropout_before:
+                x = layers.Dropout(dropout, name=f"dropout{i}")(x)
+            x = layers.Dense(n, activation="relu", name=f"fc{i}")(x)
+            if not dropout_before:
+                x = layers.Dropout(dropout, name=f"dropout{i}")(x)
+        return predictions(x, classes, classifier_activation)
+
+    return head

@@ -1,0 +1,17 @@
+"""Layers: the mathematics that the papers brought and Keras lacks."""
+
+from keras_cnn_classics.layers.initializers import FanInUniform
+from keras_cnn_classics.layers.lrn import LocalResponseNormalization
+from keras_cnn_classics.layers.partial_conv import PartiallyConnectedConv2D
+from keras_cnn_classics.layers.rbf import EuclideanRBF
+from keras_cnn_classics.layers.scaled_tanh import ScaledTanh
+from keras_cnn_classics.layers.subsampling import TrainableSubsampling
+
+__all__ = [
+    "EuclideanRBF",
+    "FanInUniform",
+    "LocalResponseNormalization",
+    "PartiallyConnectedConv2D",
+    "ScaledTanh",
+    "TrainableSubsampling",
+]

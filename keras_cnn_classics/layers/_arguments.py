@@ -1,0 +1,34 @@
+"""Checks of the arguments that several layers share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+
+def data_format(value: str | None) -> str:
+    """The layout to use: the caller's, or Keras's global one."""
+    if value is None:
+        return keras.config.image_data_format()
+    if value not in ("channels_first", "channels_last"):
+        raise ValueError(
+            "`data_format` must be 'channels_first' or 'channels_last'. "
+            f"Received: data_format={value!r}"
+        )
+    return value
+
+
+def channel_axis(layout: str) -> int:
+    """The axis of the channels in a 4D tensor of that layout."""
+    return -1 if layout == "channels_last" else 1
+
+
+def pair(value: Any, name: str) -> tuple[int, int]:
+    """A height and a width, from one number or from two."""
+    both = (value, value) if isinstance(value, int) else tuple(value)
+    if len(both) != 2 or not all(isinstance(n, int) and n > 0 for n in both):
+        raise ValueError(
+            f"`{name}` must be a positive integer or two of them. Received: {name}={value!r}"
+        )
+    return both

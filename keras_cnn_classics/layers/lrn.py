@@ -1,0 +1,93 @@
+"""Local response normalization."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_cnn_classics.layers import _arguments
+
+
+@keras.saving.register_keras_serializable(package="keras_cnn_classics")
+class LocalResponseNormalization(keras.layers.Layer):
+    """Divides each activation by the energy of its neighbours across channels.
+
+    `y[c] = x[c] / (k + a * sum(x[c'] ** 2)) ** beta`, where `c'` runs over the `size` channels
+    centred on `c`, as far as they exist. There are two conventions for `a`:
+
+    - `"paper"`: `a = alpha`, as in Krizhevsky et al. and in TensorFlow, and
+    - `"caffe"`: `a = alpha / size`, as in Caffe and PyTorch, which both default to `k=1`.
+
+    The energy is computed in float32 under every dtype policy: the square of a moderate
+    activation overflows float16.
+
+    Args:
+        size: Odd int, the number of channels in the window. Defaults to `5`.
+        alpha: Float, the weight of the energy.
+        beta: Float, the exponent.
+        k: Float, the constant that keeps the denominator away from zero.
+        convention: `"paper"` or `"caffe"`: what `alpha` means.
+        data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
+
+    Input shape:
+        4D tensor, `(batch, height, width, channels)` or `(batch, channels, height, width)`.
+
+    Output shape:
+        The input's.
+
+    References:
+        - [Krizhevsky et al., 2012](https://papers.nips.cc/paper/4824), section 3.3
+    """
+
+    def __init__(
+        self,
+        size: int = 5,
+        alpha: float = 1e-4,
+        beta: float = 0.75,
+        k: float = 2.0,
+        convention: str = "paper",
+        data_format: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(size, int) or size < 1 or size % 2 == 0:
+            raise ValueError(f"`size` must be an odd positive integer. Received: {size=}")
+        if convention not in ("paper", "caffe"):
+            raise ValueError(f"`convention` must be 'paper' or 'caffe'. Received: {convention=}")
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+        self.convention = convention
+        self.data_format = _arguments.data_format(data_format)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def call(self, inputs: Any) -> Any:
+        last = self.data_format == "channels_last"
+        half = self.size // 2
+        x = ops.cast(inputs, "float32")
+        edge = (half, half)
+        squares = ops.pad(
+            ops.square(x),
+            [(0, 0), (0, 0), (0, 0), edge] if last else [(0, 0), edge, (0, 0), (0, 0)],
+        )
+        channels = inputs.shape[_arguments.channel_axis(self.data_format)]
+        energy = sum(
+            squares[..., i : i + channels] if last else squares[:, i : i + channels]
+            for i in range(self.size)
+        )
+        alpha = self.alpha / (self.size if self.convention == "caffe" else 1)
+        return ops.cast(x * ops.power(self.k + alpha * energy, -self.beta), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "size": self.size,
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "k": self.k,
+            "convention": self.convention,
+            "data_format": self.data_format,
+        }

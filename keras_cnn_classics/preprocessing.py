@@ -1,0 +1,179 @@
+"""From pixels to what a network was trained on, and from its answers to names."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Mode:
+    """`(x * scale - mean) / std`, for pixels from 0 to 255, channel by channel.
+
+    Attributes:
+        scale: Factor of the pixels.
+        mean: Subtracted after it: one number for all channels, or one for each.
+        std: Divided by at last.
+        bgr: Whether the channels are turned from RGB to BGR first.
+    """
+
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    bgr: bool = False
+
+
+MODES = {
+    "caffe": Mode(mean=(103.939, 116.779, 123.68), bgr=True),
+    "tf": Mode(scale=1 / 127.5, mean=(1.0,)),
+    "torch": Mode(scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    # LeCun et al. 1998, section II.B: the background is -0.1, the ink 1.175, so that the mean is
+    # about 0 and the variance about 1.
+    "lenet": Mode(scale=1.275 / 255, mean=(0.1,)),
+    "unit": Mode(scale=1 / 255),
+}
+
+
+def preprocess_input(x: Any, mode: str = "caffe", data_format: str | None = None) -> Any:
+    """Prepares pixels for a network, without changing the caller's array.
+
+    Args:
+        x: Images with values from 0 to 255, one or a batch: a NumPy array (or what becomes one)
+            or a tensor of any backend; TensorFlow's are taken whatever the backend, so that
+            this works in `tf.data`.
+        mode: `"caffe"` (BGR, mean subtracted), `"tf"` (from -1 to 1), `"torch"` (from 0 to 1,
+            then normalized), `"lenet"` (0 becomes -0.1 and 255 becomes 1.175) or `"unit"` (from
+            0 to 1). `ModelSpec.preprocessing` names that of a model.
+        data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
+
+    Returns:
+        A new float array or tensor of the same shape.
+
+    Raises:
+        ValueError: For an unknown mode or layout, or channels that the mode is not for.
+    """
+    if mode not in MODES:
+        known = ", ".join(map(repr, MODES))
+        raise ValueError(f"`mode` must be one of {known}. Received: {mode=}")
+    if data_format is None:
+        import keras
+
+        data_format = keras.config.image_data_format()
+    if data_format not in ("channels_first", "channels_last"):
+        raise ValueError(
+            f"`data_format` must be 'channels_first' or 'channels_last'. Received: {data_format=}"
+        )
+    facts, (x, np_like) = MODES[mode], _as_float(x)
+    if len(x.shape) not in (3, 4):
+        raise ValueError(
+            "`x` must be an image (3 axes) or a batch of images (4 axes). "
+            f"Received the shape {tuple(x.shape)}."
+        )
+    axis = len(x.shape) - (1 if data_format == "channels_last" else 3)
+    wanted = max(len(facts.mean), len(facts.std))
+    if wanted > 1 and x.shape[axis] != wanted:
+        raise ValueError(
+            f"Mode {mode!r} is for {wanted} channels, in axis {axis} with {data_format=}. "
+            f"Received the shape {tuple(x.shape)}."
+        )
+    along = [1] * len(x.shape)
+    along[axis] = -1
+    if facts.bgr:
+        x = np_like.flip(x, axis)
+    mean = np.reshape(np.asarray(facts.mean, "float32"), along)
+    std = np.reshape(np.asarray(facts.std, "float32"), along)
+    return (x * np_like.constant(facts.scale) - np_like.constant(mean)) / np_like.constant(std)
+
+
+class _Namespace(NamedTuple):
+    """The two functions that arithmetic on arrays of a library needs."""
+
+    flip: Any
+    constant: Any
+
+
+def _as_float(x: Any) -> tuple[Any, _Namespace]:
+    """`x` as floats, and the functions of the library that it belongs to."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None and tensorflow.is_tensor(x):
+        dtype = x.dtype if x.dtype.is_floating else tensorflow.float32
+        return tensorflow.cast(x, dtype), _Namespace(
+            lambda y, axis: tensorflow.reverse(y, [axis]),
+            lambda value: tensorflow.constant(value, dtype),
+        )
+    if isinstance(x, (np.ndarray, list, tuple)) or not hasattr(x, "dtype"):
+        array = np.asarray(x)
+        kind = array.dtype if array.dtype.kind == "f" else np.dtype("float32")
+        return array.astype(kind, copy=False), _Namespace(
+            np.flip, lambda value: np.asarray(value, kind)
+        )
+    from keras import backend, ops
+
+    kind = backend.standardize_dtype(x.dtype)
+    kind = kind if "float" in kind else "float32"
+    return ops.cast(x, kind), _Namespace(
+        ops.flip, lambda value: ops.convert_to_tensor(value, dtype=kind)
+    )
+
+
+class Prediction(NamedTuple):
+    """One guess of a classifier: a tuple, as `keras.applications` gives it."""
+
+    id: str
+    name: str
+    score: float
+
+
+def decode_predictions(
+    preds: Any, top: int = 5, class_names: Sequence[str] | None = None
+) -> list[list[Prediction]]:
+    """Names the classes that a classifier thinks most likely.
+
+    Args:
+        preds: Scores or probabilities of shape `(batch, classes)`.
+        top: How many classes to name; at most all.
+        class_names: Names of the classes, in order. By default ImageNet's 1,000.
+
+    Returns:
+        For each image, a list of `(id, name, score)`, best first. The id is ImageNet's WordNet
+        number, or the index of the class where `class_names` is given.
+
+    Raises:
+        ValueError: If `preds` does not have one column for each class.
+    """
+    if hasattr(preds, "detach"):
+        preds = preds.detach().cpu()
+    scores = np.asarray(preds)
+    classes = (
+        imagenet_classes()
+        if class_names is None
+        else [(str(i), name) for i, name in enumerate(class_names)]
+    )
+    if scores.ndim != 2 or scores.shape[1] != len(classes):
+        hint = " Give `class_names` for other data than ImageNet." if class_names is None else ""
+        raise ValueError(
+            f"`preds` must have the shape (batch, {len(classes)}).{hint} "
+            f"Received the shape {scores.shape}."
+        )
+    if top < 1:
+        raise ValueError(f"`top` must be positive. Received: {top=}")
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+    return [
+        [Prediction(*classes[i], float(row[i])) for i in indices]
+        for row, indices in zip(scores, best, strict=True)
+    ]
+
+
+@functools.cache
+def imagenet_classes() -> tuple[tuple[str, str], ...]:
+    """WordNet number and name of ImageNet's 1,000 classes, in the order of the ILSVRC."""
+    file = resources.files("keras_cnn_classics") / "imagenet_classes.csv"
+    with file.open(encoding="utf-8", newline="") as stream:
+        return tuple((row["wnid"], row["name"]) for row in csv.DictReader(stream))

@@ -1,0 +1,218 @@
+"""The table of every model: what it is, who builds it, and what must be true of it.
+
+This module imports nothing of the package, and not Keras either, so anything may import it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """One downloadable file.
+
+    Attributes:
+        url: Where its publisher keeps it.
+        digest: Hash of the file, as `"md5:<hex>"` or `"sha256:<hex>"`.
+    """
+
+    url: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """One published set of weights.
+
+    Attributes:
+        top: File with the classifier, or `None` where only the trunk is published.
+        no_top: File without the classifier, or `None`; then the file with it is used.
+        classes: Number of classes of the classifier.
+        preprocessing: Mode of `preprocess_input` that the weights were trained with.
+        top1: Published top-1 accuracy on the validation set, percent, one centre crop.
+        top5: Published top-5 accuracy, likewise.
+        license: Licence of the weights.
+        origin: Who trained and who published them.
+    """
+
+    top: WeightsFile | None
+    no_top: WeightsFile | None = None
+    classes: int = 1000
+    preprocessing: str = "torch"
+    top1: float | None = None
+    top5: float | None = None
+    license: str = ""
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Facts about one model. `testing.contracts` asserts the numeric ones.
+
+    Attributes:
+        name: Name of the builder.
+        family: Name of the file that it stands in, such as `"vgg"`.
+        year: Year of the paper.
+        paper: Title of the paper.
+        url: Where to read the paper.
+        params: Trainable parameters of the model as built without arguments.
+        macs: Multiply-adds of its convolutions and dense layers, for one image of `input_size`.
+        features: Channels of the last feature map.
+        stride: Pixels of the image for each cell of the last feature map.
+        input_size: Height and width of the published input, pixels.
+        min_size: The smallest height and width that the trunk can take, pixels.
+        channels: Channels of the published input.
+        classes: Classes of the published classifier.
+        preprocessing: Mode of `preprocess_input` that the paper's training used.
+        fixed_top: Whether the classifier is tied to one image size, as a flattening one is.
+        aux_taps: Names of the layers that the auxiliary classifiers hang on.
+        config: Options of this variant.
+        tiny: Options that make a small model of the same code, for tests.
+        weights: Published weights, by tag.
+        notes: How the model differs from the paper, for the page on fidelity.
+    """
+
+    name: str
+    family: str
+    year: int
+    paper: str
+    url: str
+    params: int
+    macs: int
+    features: int
+    stride: int
+    input_size: int = 224
+    min_size: int = 32
+    channels: int = 3
+    classes: int = 1000
+    preprocessing: str = "torch"
+    fixed_top: bool = False
+    aux_taps: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    tiny: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, WeightsSource] = field(default_factory=dict)
+    notes: str = ""
+
+    @property
+    def default_weights(self) -> str | None:
+        """The default of the builder's `weights`: `"imagenet"` wherever that is published."""
+        return "imagenet" if "imagenet" in self.weights else None
+
+
+class Builder(Protocol):
+    """The one signature of every application: fchollet's order, then keyword-only arguments.
+
+    The defaults of `weights` and `classes` are the model's own; `inspect.signature` shows them.
+    """
+
+    spec: ModelSpec
+    __name__: str
+
+    def __call__(
+        self,
+        include_top: bool = ...,
+        weights: str | os.PathLike[str] | None = ...,
+        input_tensor: Any = ...,
+        input_shape: tuple[int | None, ...] | None = ...,
+        pooling: str | None = ...,
+        classes: int = ...,
+        classifier_activation: Any = ...,
+        name: str | None = ...,
+        *,
+        aux: bool = ...,
+        prefix: str = ...,
+        **options: Any,
+    ) -> keras.Model: ...
+
+
+_BUILDERS: dict[str, Builder] = {}
+_LOADERS: list[Callable[[], None]] = []
+
+
+def register(builder: Builder) -> None:
+    """Adds a builder to the table.
+
+    Raises:
+        ValueError: If another builder has that name, whatever the case of its letters.
+    """
+    name = builder.spec.name
+    if name.lower() in _BUILDERS:
+        raise ValueError(f"Model names must be unique. Received: {name!r}, registered already.")
+    _BUILDERS[name.lower()] = builder
+
+
+def register_loader(load: Callable[[], None]) -> None:
+    """Adds a function that imports more builders; it is called when the table is first read."""
+    _LOADERS.append(load)
+
+
+def list_models(
+    pattern: str = "*",
+    *,
+    family: str | None = None,
+    year: int | tuple[int, int] | None = None,
+    pretrained: bool = False,
+) -> list[str]:
+    """Lists the names of the models, oldest first.
+
+    Args:
+        pattern: Shell-style pattern for the name, such as `"VGG*"`; case does not matter.
+        family: Only models of this family, such as `"vgg"`.
+        year: Only models of this year, or of the years from the first to the second, inclusive.
+        pretrained: Whether to list only models that have published weights.
+
+    Returns:
+        A list of names for `get_builder` and `build`.
+    """
+    _load()
+    first, last = year if isinstance(year, tuple) else (year or 0, year or 9999)
+    specs = sorted((builder.spec for builder in _BUILDERS.values()), key=lambda spec: spec.year)
+    return [
+        spec.name
+        for spec in specs
+        if fnmatch.fnmatchcase(spec.name.lower(), pattern.lower())
+        and (family is None or spec.family == family.lower())
+        and first <= spec.year <= last
+        and (spec.weights or not pretrained)
+    ]
+
+
+def get_builder(name: str) -> Builder:
+    """Finds the builder of a model.
+
+    Args:
+        name: Name of the model; case does not matter.
+
+    Returns:
+        The function that builds it, with its `ModelSpec` as the attribute `spec`.
+
+    Raises:
+        ValueError: If there is no such model; the message names those spelt like it.
+    """
+    _load()
+    if name.lower() in _BUILDERS:
+        return _BUILDERS[name.lower()]
+    near = difflib.get_close_matches(name.lower(), _BUILDERS, n=3)
+    guess = " or ".join(_BUILDERS[key].spec.name for key in near)
+    hint = f"Did you mean {guess}?" if guess else "`list_models()` names them all."
+    raise ValueError(f"`name` must be the name of a model. {hint} Received: {name!r}")
+
+
+def build(name: str, **kwargs: Any) -> keras.Model:
+    """Builds a model by name: `build("VGG16", weights=None)` is `VGG16(weights=None)`."""
+    return get_builder(name)(**kwargs)
+
+
+def _load() -> None:
+    while _LOADERS:
+        _LOADERS[-1]()
+        _LOADERS.pop()

@@ -1,0 +1,1 @@
+"""Checks for architectures, ours and yours: `testing.contracts.check(builder)`."""

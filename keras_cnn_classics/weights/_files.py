@@ -1,0 +1,65 @@
+"""Readers of the formats that weights come in: each gives arrays by name, in the file's order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+Tensors = dict[str, np.ndarray]
+
+
+def read_legacy_h5(path: Path) -> dict[str, list[np.ndarray]]:
+    """Reads Keras's old HDF5 layout: arrays in the order of the layer's weights, by layer."""
+    with h5py.File(path, "r") as file:
+        root = file["model_weights"] if "model_weights" in file else file
+        if "layer_names" not in root.attrs:
+            raise ValueError("it is an HDF5 file, but holds no Keras weights")
+        found = {}
+        for name in _strings(root.attrs["layer_names"]):
+            group = root[name]
+            arrays = [np.asarray(group[key]) for key in _strings(group.attrs["weight_names"])]
+            if arrays:
+                found[name] = arrays
+        return found
+
+
+def shapes_of_weights_h5(path: Path) -> list[tuple[int, ...]]:
+    """Lists the shapes of all weights in a `.weights.h5` file, in no particular order."""
+    shapes: list[tuple[int, ...]] = []
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and name.startswith(("layers/", "_layer_checkpoint")):
+            shapes.append(item.shape)
+
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+    return shapes
+
+
+def read_safetensors(path: Path) -> Tensors:
+    """Reads a safetensors file."""
+    from safetensors.numpy import load_file
+
+    return load_file(path)
+
+
+def read_torch(path: Path) -> Tensors:
+    """Reads a PyTorch checkpoint, never running code that it may contain."""
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            f"Reading {path.name} needs PyTorch: pip install 'keras-cnn-classics[torch]'."
+        ) from error
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ValueError("it holds no state dict")
+    return {key.removeprefix("module."): value.numpy() for key, value in state.items()}
+
+
+def _strings(values: Any) -> list[str]:
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]

@@ -1,0 +1,158 @@
+"""Loads weights into a model that has just been built."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_cnn_classics.registry import WeightsSource
+from keras_cnn_classics.weights import _download, _files, torch_layout
+
+logger = logging.getLogger("keras_cnn_classics")
+
+_TORCH_SUFFIXES = (".pth", ".pt", ".th")
+
+
+def load(
+    model: Any,
+    source: WeightsSource | Path,
+    *,
+    layers: Sequence[Any],
+    name: str,
+    include_top: bool = True,
+    classes: int | None = None,
+    torch_names: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Loads published weights or a file; the model is as before if anything does not fit.
+
+    Args:
+        model: The model.
+        source: Published weights, or the path of a file: `.weights.h5`, `.keras`, Keras's old
+            `.h5`, `.safetensors`, `.pth`, `.pt` or `.th`.
+        layers: The layers to load into, in the model's order.
+        name: Name of the architecture, for messages.
+        include_top: Whether the model has its classifier.
+        classes: Number of the model's classes.
+        torch_names: Names of the layers in PyTorch checkpoints.
+
+    Raises:
+        ValueError: If the file is damaged, of an unknown format, or of another model.
+        OSError: If the file cannot be read or downloaded.
+    """
+    fresh: tuple[str, ...] = ()
+    if isinstance(source, WeightsSource):
+        if include_top and classes != source.classes:
+            fresh = ("predictions",)
+            logger.warning(
+                "%s: the published classifier has %d classes, this model %d: `predictions` starts "
+                "from random weights, all other layers are loaded.",
+                name,
+                source.classes,
+                classes,
+            )
+        file = source.top if include_top or source.no_top is None else source.no_top
+        path = _download.fetch(file)  # type: ignore[arg-type]
+    else:
+        path = source
+
+    try:
+        if path.name.endswith((".weights.h5", ".keras")):
+            _load_keras(model, path)
+        else:
+            arrays = _read(path, layers, torch_names)
+            _assign(arrays, layers, include_top=include_top, fresh=fresh)
+    except (ValueError, OSError, KeyError, RuntimeError) as error:
+        if isinstance(error, FileNotFoundError | PermissionError):
+            raise
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} does not hold the weights of this {name}: {reason}") from error
+
+
+def _read(
+    path: Path, layers: Iterable[Any], torch_names: Mapping[str, Sequence[str]] | None
+) -> dict[str, list[np.ndarray]]:
+    suffix = path.suffix.lower()
+    if suffix in (".h5", ".hdf5"):
+        return _files.read_legacy_h5(path)
+    if suffix != ".safetensors" and suffix not in _TORCH_SUFFIXES:
+        raise ValueError(
+            "the file name must end in .weights.h5, .keras, .h5, .safetensors, .pth, .pt or .th"
+        )
+    if torch_names is None:
+        raise ValueError("no PyTorch checkpoint of this architecture is known")
+    reader = _files.read_torch if suffix in _TORCH_SUFFIXES else _files.read_safetensors
+    return torch_layout.convert(_read_safely(reader, path), torch_names, layers)
+
+
+def _read_safely(reader: Any, path: Path) -> Any:
+    """Readers of foreign formats raise errors of their own for damaged files."""
+    try:
+        return reader(path)
+    except (ImportError, ValueError, OSError):
+        raise
+    except Exception as error:
+        raise ValueError(f"it cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _load_keras(model: Any, path: Path) -> None:
+    if path.name.endswith(".weights.h5"):
+        # Keras matches layers by class and number: a file of another model can fit by accident.
+        _compare_shapes(_files.shapes_of_weights_h5(path), [w.shape for w in model.weights])
+    model.load_weights(path)
+
+
+def _compare_shapes(found: Iterable[Any], wanted: Iterable[Any]) -> None:
+    in_file, in_model = (Counter(map(tuple, shapes)) for shapes in (found, wanted))
+    if in_file != in_model:
+        raise ValueError(
+            f"the model has weights of shapes {_few(in_model - in_file)} that the file lacks, and "
+            f"the file has {_few(in_file - in_model)} that the model lacks"
+        )
+
+
+def _assign(
+    arrays: Mapping[str, list[np.ndarray]],
+    layers: Iterable[Any],
+    *,
+    include_top: bool,
+    fresh: Sequence[str],
+) -> None:
+    wanted = {layer.name: layer for layer in layers if layer.weights and layer.name not in fresh}
+    missing = [name for name in wanted if name not in arrays]
+    misshapen = [
+        f"{name} {[a.shape for a in arrays[name]]} instead of {[tuple(w.shape) for w in layer.weights]}"
+        for name, layer in wanted.items()
+        if name in arrays
+        and [a.shape for a in arrays[name]] != [tuple(w.shape) for w in layer.weights]
+    ]
+    order = list(arrays)
+    leftover = [name for name in order if name not in wanted and name not in fresh]
+    if not include_top:
+        # A file with a classifier fits a model without one: what follows the trunk is left out.
+        last = max((i for i, name in enumerate(order) if name in wanted), default=-1)
+        leftover = [name for name in leftover if order.index(name) < last]
+    problems = [
+        f"{what} {_few(names)}"
+        for what, names in (
+            ("missing layers", missing),
+            ("layers of another shape", misshapen),
+            ("unknown layers", leftover),
+        )
+        if names
+    ]
+    if problems:
+        raise ValueError("; ".join(problems))
+    for name, layer in wanted.items():
+        layer.set_weights(arrays[name])
+
+
+def _few(items: Iterable[Any], most: int = 4) -> str:
+    """The first few of many items, and how many more there are."""
+    items = [str(item) for item in items]
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return (", ".join(items[:most]) or "none") + more

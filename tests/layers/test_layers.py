@@ -1,0 +1,189 @@
+"""Each layer against NumPy, with arguments that are not the defaults, and by serialisation."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_cnn_classics import layers
+from keras_cnn_classics.layers import FanInUniform
+
+RNG = np.random.default_rng(1998)
+X = RNG.normal(size=(2, 7, 9, 6)).astype("float32")
+
+
+def run(layer, x):
+    """What the layer gives in its data format for channels-last `x`, again channels last."""
+    first = getattr(layer, "data_format", None) == "channels_first"
+    y = layer(np.moveaxis(x, -1, 1) if first else x)
+    y = keras.ops.convert_to_numpy(y)
+    return np.moveaxis(y, 1, -1) if first else y
+
+
+def again(layer):
+    """The layer after a round trip through Keras's serialisation, built, with the same weights."""
+    config = keras.saving.serialize_keras_object(layer)
+    copy = keras.saving.deserialize_keras_object(config)
+    assert copy.get_config() == layer.get_config()
+    copy.set_weights(layer.get_weights())
+    return copy
+
+
+def check(layer, x, expected):
+    np.testing.assert_allclose(run(layer, x), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run(again(layer), x), expected, rtol=1e-4, atol=1e-5)
+    shape = np.moveaxis(x, -1, 1).shape if layer_first(layer) else x.shape
+    given = np.moveaxis(expected, -1, 1).shape if layer_first(layer) else expected.shape
+    assert tuple(layer.compute_output_shape(shape)) == given
+
+
+def layer_first(layer):
+    return getattr(layer, "data_format", None) == "channels_first"
+
+
+def numpy_lrn(x, size, alpha, beta, k):
+    y = np.empty_like(x)
+    for c in range(x.shape[-1]):
+        near = x[..., max(0, c - size // 2) : c + size // 2 + 1]
+        y[..., c] = x[..., c] / (k + alpha * np.sum(near**2, -1)) ** beta
+    return y
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize(("convention", "scale"), [("paper", 1), ("caffe", 1 / 3)])
+def test_lrn(data_format, convention, scale):
+    layer = layers.LocalResponseNormalization(
+        size=3, alpha=0.3, beta=0.6, k=1.5, convention=convention, data_format=data_format
+    )
+    check(layer, X, numpy_lrn(X, 3, 0.3 * scale, 0.6, 1.5))
+
+
+def test_lrn_defaults_are_alexnets():
+    x = 40 * X
+    check(layers.LocalResponseNormalization(), x, numpy_lrn(x, 5, 1e-4, 0.75, 2.0))
+
+
+def test_lrn_does_not_overflow_in_float16():
+    layer = layers.LocalResponseNormalization(dtype="mixed_float16")
+    x = np.full((1, 2, 2, 8), 1000.0, "float32")
+    y = keras.ops.convert_to_numpy(layer(x))
+    assert y.dtype == "float16"
+    np.testing.assert_allclose(y, numpy_lrn(x, 5, 1e-4, 0.75, 2.0), rtol=2e-3)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_trainable_subsampling(data_format):
+    layer = layers.TrainableSubsampling((2, 3), (3, 2), data_format=data_format)
+    run(layer, X)
+    coefficient, bias = RNG.normal(size=(2, 6)).astype("float32")
+    layer.set_weights([coefficient, bias])
+    expected = np.empty((2, 2, 4, 6), "float32")
+    for i in range(2):
+        for j in range(4):
+            window = X[:, 3 * i : 3 * i + 2, 2 * j : 2 * j + 3]
+            expected[:, i, j] = window.sum((1, 2)) * coefficient + bias
+    check(layer, X, expected)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_partially_connected_conv(data_format, use_bias):
+    table = [(0, 2), (5,), (1, 3, 4)]
+    layer = layers.PartiallyConnectedConv2D(
+        table, (3, 2), strides=(2, 1), use_bias=use_bias, data_format=data_format
+    )
+    run(layer, X)
+    assert layer.kernel.shape == (3, 2, 6)
+    kernel = RNG.normal(size=(3, 2, 6)).astype("float32")
+    bias = RNG.normal(size=3).astype("float32") * use_bias
+    layer.set_weights([kernel, bias] if use_bias else [kernel])
+    expected = np.zeros((2, 3, 8, 3), "float32") + bias
+    edge = 0
+    for o, row in enumerate(table):
+        for c in row:
+            for i in range(3):
+                for j in range(8):
+                    window = X[:, 2 * i : 2 * i + 3, j : j + 2, c]
+                    expected[:, i, j, o] += (window * kernel[:, :, edge]).sum((1, 2))
+            edge += 1
+    check(layer, X, expected)
+
+
+def test_partially_connected_conv_with_every_connection_is_a_convolution():
+    table = [range(6)] * 4
+    layer = layers.PartiallyConnectedConv2D(table, 3, padding="same")
+    dense = keras.layers.Conv2D(4, 3, padding="same")
+    dense(X)
+    run(layer, X)
+    kernel, bias = dense.get_weights()
+    layer.set_weights([kernel.transpose(0, 1, 3, 2).reshape(3, 3, 24), bias])
+    check(layer, X, keras.ops.convert_to_numpy(dense(X)))
+
+
+def test_partially_connected_conv_starts_within_the_papers_limits():
+    table = [(0,), (0, 1, 2, 3, 4, 5)]
+    layer = layers.PartiallyConnectedConv2D(table, 5)
+    layer.build((None, 9, 9, 6))
+    kernel = keras.ops.convert_to_numpy(layer.kernel)
+    alone, shared = np.abs(kernel[..., 0]), np.abs(kernel[..., 1:])
+    assert 0.7 * 2.4 / 25 < alone.max() <= 2.4 / 25
+    assert 0.9 * 2.4 / 150 < shared.max() <= 2.4 / 150
+
+
+def test_euclidean_rbf():
+    centers = RNG.normal(size=(4, 6)).astype("float32")
+    x = X[:, 0, 0]
+    expected = ((x[:, None] - centers) ** 2).sum(-1)
+    layer = layers.EuclideanRBF(centers)
+    check(layer, x, expected)
+    assert not layer.trainable_weights
+    assert len(layers.EuclideanRBF(centers, trainable=True).get_config()["centers"]) == 4
+
+
+def test_euclidean_rbf_can_learn_its_centers():
+    layer = layers.EuclideanRBF(np.zeros((4, 6)), trainable=True)
+    layer(X[:, 0, 0])
+    assert len(layer.trainable_weights) == 1
+
+
+def test_scaled_tanh():
+    check(layers.ScaledTanh(2.0, 0.5), X, 2 * np.tanh(0.5 * X))
+    ones = keras.ops.convert_to_numpy(layers.ScaledTanh()(np.array([[1.0, -1.0]])))
+    np.testing.assert_allclose(ones, [[1.0, -1.0]], atol=1e-4)  # the paper's f(1) = 1
+
+
+def test_fan_in_uniform():
+    draw = keras.ops.convert_to_numpy(FanInUniform(2.4, seed=1)((5, 5, 4, 30)))
+    assert 0.99 * 2.4 / 100 < np.abs(draw).max() <= 2.4 / 100
+    assert abs(draw.mean()) < 0.05 * 2.4 / 100
+    half = keras.ops.convert_to_numpy(FanInUniform(1.2, fan_in=4, seed=1)((30,)))
+    assert 0.8 * 0.3 < np.abs(half).max() <= 0.3
+    config = keras.saving.serialize_keras_object(FanInUniform(1.0, fan_in=3, seed=7))
+    copy = keras.saving.deserialize_keras_object(config)
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(copy((9,))),
+        keras.ops.convert_to_numpy(FanInUniform(1.0, fan_in=3, seed=7)((9,))),
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: layers.LocalResponseNormalization(size=4), "odd"),
+        (lambda: layers.LocalResponseNormalization(convention="torch"), "'caffe'"),
+        (lambda: layers.LocalResponseNormalization(data_format="NHWC"), "'channels_first'"),
+        (lambda: layers.TrainableSubsampling(0), "pool_size"),
+        (lambda: layers.TrainableSubsampling((2, 2, 2)), "pool_size"),
+        (lambda: layers.PartiallyConnectedConv2D([], 3), "at least one"),
+        (lambda: layers.PartiallyConnectedConv2D([(0,), ()], 3), "at least one"),
+        (lambda: layers.PartiallyConnectedConv2D([(0, 0)], 3), "different"),
+        (lambda: layers.PartiallyConnectedConv2D([(0,)], 3, padding="full"), "'valid'"),
+        (lambda: layers.PartiallyConnectedConv2D([(6,)], 3)(X), "the input has 6"),
+        (lambda: layers.EuclideanRBF([1.0, 2.0]), r"\(units, features\)"),
+        (lambda: layers.EuclideanRBF(np.zeros((2, 3)))(X[:, 0, 0]), r"\(batch, 3\)"),
+        (lambda: FanInUniform(0), "positive"),
+    ],
+)
+def test_errors(make, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        make()
+    assert "Received" in str(caught.value)

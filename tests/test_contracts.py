@@ -1,0 +1,33 @@
+"""Every check of `testing.contracts` on every registered model."""
+
+import dataclasses
+
+import keras
+import pytest
+
+import keras_cnn_classics as kcc
+from keras_cnn_classics.testing import contracts
+
+
+def named(check):
+    return check.__name__.removeprefix("check_")
+
+
+@pytest.mark.parametrize("name", kcc.list_models())
+@pytest.mark.parametrize("check", contracts.FULL, ids=named)
+def test_full(name, check):
+    check(kcc.get_builder(name))
+
+
+@pytest.mark.parametrize("name", kcc.list_models())
+@pytest.mark.parametrize("check", contracts.SMALL, ids=named)
+def test_small(name, check):
+    check(kcc.get_builder(name))
+
+
+@pytest.mark.parametrize("name", kcc.list_models())
+def test_the_smallest_image_leaves_one_cell(name):
+    builder = kcc.get_builder(name)
+    shape = (builder.spec.min_size,) * 2 + (builder.spec.channels,)
+    model = builder(include_top=False, weights=None, input_shape=shape)
+    assert model.output_shape[1:3] == (1, 1)

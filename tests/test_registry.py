@@ -1,0 +1,105 @@
+"""Listing, finding and building models by name; the laziness of the package."""
+
+import subprocess
+import sys
+
+import pytest
+
+import keras_cnn_classics as kcc
+from keras_cnn_classics import registry
+from keras_cnn_classics.applications import vgg
+
+IMPORT_SECONDS = 0.1
+
+
+def python(code):
+    """Runs code in a fresh interpreter; gives what it printed."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_listing():
+    names = kcc.list_models()
+    assert names[:3] == ["LeNet5", "LeNet", "AlexNet"]
+    assert kcc.list_models("vgg1?") == ["VGG11", "VGG13", "VGG16", "VGG19"]
+    assert kcc.list_models(family="AlexNet") == ["AlexNet", "AlexNetSingle", "AlexNetOWT"]
+    assert kcc.list_models(year=1998) == ["LeNet5", "LeNet"]
+    assert kcc.list_models("*net*", year=(2013, 2014)) == ["ZFNet", "ZFNetWide", "AlexNetOWT"]
+    assert kcc.list_models(pretrained=True) == ["VGG16", "VGG19"]
+    assert kcc.list_models("nothing") == []
+
+
+def test_every_public_builder_is_listed_under_its_name():
+    for name in kcc.applications.__all__:
+        builder = getattr(kcc, name)
+        assert builder.spec.name == builder.__name__ == name
+        assert kcc.get_builder(name.lower()) is builder
+    assert sorted(kcc.applications.__all__) == sorted(kcc.list_models())
+
+
+def test_unknown_names():
+    with pytest.raises(ValueError, match=r"Did you mean .*VGG16.*Received: 'VGG-16'"):
+        kcc.get_builder("VGG-16")
+    with pytest.raises(ValueError, match=r"list_models.*Received: 'zzz'"):
+        kcc.build("zzz")
+    with pytest.raises(AttributeError, match="ResNet9000"):
+        kcc.ResNet9000  # noqa: B018
+
+
+def test_build():
+    model = kcc.build("lenet5", classes=3)
+    assert model.output_shape == (None, 3)
+
+
+def test_a_name_is_registered_once():
+    with pytest.raises(ValueError, match="unique"):
+        vgg.vgg.variant("vgg16", depths=vgg.D, params=1, macs=1)
+
+
+def test_a_misspelt_column_of_a_table_fails_at_import():
+    with pytest.raises(TypeError, match="dephts"):
+        vgg.vgg.variant("VGG99", dephts=vgg.D, params=1, macs=1)
+    assert "VGG99" not in kcc.list_models()
+
+
+def test_nearest_model_with_weights():
+    with pytest.raises(ValueError, match=r"VGG16, which has some. Received: weights='imagenet'"):
+        kcc.VGG13(weights="imagenet")
+
+
+def test_importing_is_lazy():
+    heavy = python(
+        "import sys, keras_cnn_classics as kcc; dir(kcc);"
+        "print([m for m in ('keras', 'tensorflow', 'numpy') if m in sys.modules])"
+    )
+    assert heavy == "[]"
+
+
+def test_importing_is_fast():
+    code = "import time; t = time.perf_counter(); import keras_cnn_classics; print(time.perf_counter() - t)"
+    assert min(float(python(code)) for _ in range(3)) < IMPORT_SECONDS
+
+
+def test_completion_lists_every_builder_and_subpackage():
+    names = python("import keras_cnn_classics as kcc; print(*dir(kcc))").split()
+    assert set(kcc.list_models()) <= set(names)
+    assert {"list_models", "build", "layers", "data", "preprocessing", "__version__"} <= set(names)
+    for name in names:
+        assert getattr(kcc, name) is not None
+
+
+@pytest.mark.parametrize("first", ["keras", "keras_cnn_classics"])
+def test_a_saved_model_loads_whichever_import_comes_first(first, tmp_path):
+    kcc.LeNet5().save(tmp_path / "lenet.keras")
+    second = {"keras": "keras_cnn_classics", "keras_cnn_classics": "keras"}[first]
+    loaded = python(
+        f"import {first}, {second}\n"
+        f"print(keras.saving.load_model({str(tmp_path / 'lenet.keras')!r}).count_params())"
+    )
+    assert loaded == "60840"
+
+
+def test_registry_imports_nothing_of_the_package():
+    with open(registry.__file__) as file:
+        assert "keras_cnn_classics" not in file.read()
