@@ -23,6 +23,7 @@ from keras_cnn_classics.registry import (
 if TYPE_CHECKING:
     from keras_cnn_classics.applications import *  # noqa: F403
 
+_BUILDERS = tuple(dir(applications))
 _SUBPACKAGES = (
     "applications",
     "blocks",
@@ -36,7 +37,7 @@ _SUBPACKAGES = (
     "weights",
 )
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "ModelSpec",
     "WeightsFile",
     "WeightsSource",
@@ -44,13 +45,13 @@ __all__ = [  # noqa: PLE0604
     "build",
     "get_builder",
     "list_models",
-    *applications.__all__,
+    *_BUILDERS,
     *_SUBPACKAGES,
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in applications.__all__:
+    if name in _BUILDERS:
         return getattr(applications, name)
     if name in _SUBPACKAGES:
         return import_module(f"{__name__}.{name}")

@@ -110,10 +110,8 @@ def _as_float(x: Any) -> tuple[Any, _Namespace]:
         )
     if isinstance(x, (np.ndarray, list, tuple)) or not hasattr(x, "dtype"):
         array = np.asarray(x)
-        kind = array.dtype if array.dtype.kind == "f" else np.dtype("float32")
-        return array.astype(kind, copy=False), _Namespace(
-            np.flip, lambda value: np.asarray(value, kind)
-        )
+        floats = array.astype(array.dtype if array.dtype.kind == "f" else "float32", copy=False)
+        return floats, _Namespace(np.flip, lambda value: np.asarray(value, floats.dtype))
     from keras import backend, ops
 
     kind = backend.standardize_dtype(x.dtype)
@@ -154,7 +152,7 @@ def decode_predictions(
     classes = (
         imagenet_classes()
         if class_names is None
-        else [(str(i), name) for i, name in enumerate(class_names)]
+        else tuple((str(i), name) for i, name in enumerate(class_names))
     )
     if scores.ndim != 2 or scores.shape[1] != len(classes):
         hint = " Give `class_names` for other data than ImageNet." if class_names is None else ""
@@ -166,7 +164,7 @@ def decode_predictions(
         raise ValueError(f"`top` must be positive. Received: {top=}")
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return [
-        [Prediction(*classes[i], float(row[i])) for i in indices]
+        [Prediction(classes[i][0], classes[i][1], float(row[i])) for i in indices]
         for row, indices in zip(scores, best, strict=True)
     ]
 
@@ -175,5 +173,5 @@ def decode_predictions(
 def imagenet_classes() -> tuple[tuple[str, str], ...]:
     """WordNet number and name of ImageNet's 1,000 classes, in the order of the ILSVRC."""
     file = resources.files("keras_cnn_classics") / "imagenet_classes.csv"
-    with file.open(encoding="utf-8", newline="") as stream:
+    with file.open("r", encoding="utf-8") as stream:
         return tuple((row["wnid"], row["name"]) for row in csv.DictReader(stream))

@@ -1,8 +1,5 @@
 """Every check of `testing.contracts` on every registered model."""
 
-import dataclasses
-
-import keras
 import pytest
 
 import keras_cnn_classics as kcc

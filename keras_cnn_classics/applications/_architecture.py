@@ -133,10 +133,7 @@ def _make_builder(parts: _Parts) -> Builder:
         shape = _arguments.image_shape(spec, input_shape, input_tensor, include_top, source)
         # The scope keeps the variables of two networks in one model apart, as their names do.
         with keras.name_scope(prefix) if prefix else contextlib.nullcontext():
-            if input_tensor is None:
-                image = keras.Input(shape, name="image")
-            else:
-                image = input_tensor
+            image = keras.Input(shape, name="image") if input_tensor is None else input_tensor
             outputs = _connect(
                 parts, image, include_top, pooling, classes, classifier_activation, aux, options
             )

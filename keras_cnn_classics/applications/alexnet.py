@@ -62,7 +62,7 @@ def alexnet(x: Any, *, groups: int = 2, width: int = 96) -> Any:
 
 
 def _owt_names(**_: Any) -> Mapping[str, Sequence[str]]:
-    """torchvision's names: places in two `nn.Sequential`s."""
+    """Names of torchvision: places in two `nn.Sequential`s."""
     convolutions = {f"conv{i}": (f"features.{n}",) for i, n in enumerate((0, 3, 6, 8, 10), 1)}
     dense = zip(("fc6", "fc7", "predictions"), (1, 4, 6), strict=True)
     return convolutions | {name: (f"classifier.{n}",) for name, n in dense}

@@ -35,7 +35,7 @@ from keras_cnn_classics.layers import (
     TrainableSubsampling,
 )
 
-PAPER = {
+PAPER: dict[str, Any] = {
     "year": 1998,
     "paper": "Gradient-based learning applied to document recognition",
     "url": "https://doi.org/10.1109/5.726791",
@@ -235,5 +235,5 @@ LeNet = lenet.variant(
     macs=2_293_000,
     units=(500,),
     dropout=0.0,
-    notes="The widths are those of Caffe's MNIST example, which has no ReLU after the convolutions.",
+    notes="The widths are those of Caffe's MNIST example, whose convolutions have no ReLU.",
 )

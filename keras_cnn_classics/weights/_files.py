@@ -14,7 +14,7 @@ Tensors = dict[str, np.ndarray]
 def read_legacy_h5(path: Path) -> dict[str, list[np.ndarray]]:
     """Reads Keras's old HDF5 layout: arrays in the order of the layer's weights, by layer."""
     with h5py.File(path, "r") as file:
-        root = file["model_weights"] if "model_weights" in file else file
+        root = file.get("model_weights", file)
         if "layer_names" not in root.attrs:
             raise ValueError("it is an HDF5 file, but holds no Keras weights")
         found = {}

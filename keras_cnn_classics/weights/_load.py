@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import tempfile
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +30,7 @@ def load(
     classes: int | None = None,
     torch_names: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Loads published weights or a file; the model is as before if anything does not fit.
+    """Loads published weights or a file, or says what does not fit.
 
     Args:
         model: The model.
@@ -66,9 +68,9 @@ def load(
         else:
             arrays = _read(path, layers, torch_names)
             _assign(arrays, layers, include_top=include_top, fresh=fresh)
-    except (ValueError, OSError, KeyError, RuntimeError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
-            raise
+    except (FileNotFoundError, PermissionError, ImportError):
+        raise
+    except Exception as error:  # readers of foreign formats have errors of their own
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} does not hold the weights of this {name}: {reason}") from error
 
@@ -86,23 +88,17 @@ def _read(
     if torch_names is None:
         raise ValueError("no PyTorch checkpoint of this architecture is known")
     reader = _files.read_torch if suffix in _TORCH_SUFFIXES else _files.read_safetensors
-    return torch_layout.convert(_read_safely(reader, path), torch_names, layers)
-
-
-def _read_safely(reader: Any, path: Path) -> Any:
-    """Readers of foreign formats raise errors of their own for damaged files."""
-    try:
-        return reader(path)
-    except (ImportError, ValueError, OSError):
-        raise
-    except Exception as error:
-        raise ValueError(f"it cannot be read ({type(error).__name__}: {error})") from error
+    return torch_layout.convert(reader(path), torch_names, layers)
 
 
 def _load_keras(model: Any, path: Path) -> None:
-    if path.name.endswith(".weights.h5"):
-        # Keras matches layers by class and number: a file of another model can fit by accident.
-        _compare_shapes(_files.shapes_of_weights_h5(path), [w.shape for w in model.weights])
+    """Loads Keras's own format, alone or out of a whole saved model."""
+    if path.suffix == ".keras":
+        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+            _load_keras(model, Path(archive.extract("model.weights.h5", folder)))
+        return
+    # Keras matches layers by class and number: a file of another model can fit by accident.
+    _compare_shapes(_files.shapes_of_weights_h5(path), [w.shape for w in model.weights])
     model.load_weights(path)
 
 
@@ -124,12 +120,12 @@ def _assign(
 ) -> None:
     wanted = {layer.name: layer for layer in layers if layer.weights and layer.name not in fresh}
     missing = [name for name in wanted if name not in arrays]
-    misshapen = [
-        f"{name} {[a.shape for a in arrays[name]]} instead of {[tuple(w.shape) for w in layer.weights]}"
-        for name, layer in wanted.items()
-        if name in arrays
-        and [a.shape for a in arrays[name]] != [tuple(w.shape) for w in layer.weights]
-    ]
+    misshapen = []
+    for name in wanted.keys() & arrays.keys():
+        found = [a.shape for a in arrays[name]]
+        shapes = [tuple(w.shape) for w in wanted[name].weights]
+        if found != shapes:
+            misshapen.append(f"{name} {found} instead of {shapes}")
     order = list(arrays)
     leftover = [name for name in order if name not in wanted and name not in fresh]
     if not include_top:
@@ -140,7 +136,7 @@ def _assign(
         f"{what} {_few(names)}"
         for what, names in (
             ("missing layers", missing),
-            ("layers of another shape", misshapen),
+            ("layers of another shape", sorted(misshapen)),
             ("unknown layers", leftover),
         )
         if names

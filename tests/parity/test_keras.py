@@ -1,0 +1,45 @@
+"""The same weights and the same outputs as `keras.applications`, through a legacy HDF5 file."""
+
+import gc
+
+import keras
+import numpy as np
+import pytest
+
+import keras_cnn_classics as kcc
+
+
+def randomize(model, seed=1):
+    """Rough weights that keep the scale of activations; statistics far from 0 and 1."""
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        values = []
+        for w in layer.weights:
+            if w.name == "moving_variance":
+                values.append(rng.uniform(0.5, 2.0, w.shape))
+            elif len(w.shape) > 1:
+                scale = np.sqrt(2 / np.prod(w.shape[:-1]))
+                values.append(rng.standard_normal(w.shape, "float32") * scale)
+            else:
+                values.append(rng.normal(float(w.name == "gamma"), 0.2, w.shape))
+        if values:
+            layer.set_weights(values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize("name", ["VGG16", "VGG19"])
+def test_parity(name, include_top, tmp_path):
+    theirs = getattr(keras.applications, name)(weights=None, include_top=include_top)
+    randomize(theirs)
+    theirs.save(tmp_path / "theirs.h5")
+    ours = getattr(kcc, name)(weights=tmp_path / "theirs.h5", include_top=include_top)
+    named = [layer.name for layer in theirs.layers if layer.weights]
+    assert [layer.name for layer in ours.layers if layer.weights] == named
+    kept = {layer.name for layer in theirs.layers[1:]}
+    assert kept <= {layer.name for layer in ours.layers}
+    x = np.random.default_rng(0).uniform(-120, 130, (2, 224, 224, 3)).astype("float32")
+    a, b = (keras.ops.convert_to_numpy(m(x, training=False)) for m in (theirs, ours))
+    np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * np.abs(a).max())
+    del theirs, ours
+    gc.collect()

@@ -1,0 +1,167 @@
+"""The same outputs as PyTorch packages, through their own checkpoints with random weights."""
+
+import gc
+
+import keras
+import numpy as np
+import pytest
+
+import keras_cnn_classics as kcc
+
+pytestmark = [pytest.mark.parity, pytest.mark.slow]
+
+timm = pytest.importorskip("timm", reason="the parity tests compare with timm")
+torch = pytest.importorskip("torch", reason="the parity tests compare with PyTorch")
+safetensors = pytest.importorskip("safetensors.torch")
+
+X = np.random.default_rng(0).normal(size=(2, 224, 224, 3)).astype("float32")
+
+
+def randomize(module):
+    """Rough weights; batch-norm statistics far from 0 and 1."""
+    generator = torch.Generator().manual_seed(1)
+    for part in module.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.running_mean.normal_(0, 0.5, generator=generator)
+            part.running_var.uniform_(0.5, 2.0, generator=generator)
+            part.weight.data.uniform_(0.5, 1.5, generator=generator)
+            part.bias.data.normal_(0, 0.3, generator=generator)
+        elif isinstance(part, (torch.nn.Conv2d, torch.nn.Linear)):
+            fan_in = part.weight[0].numel()
+            part.weight.data.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
+            part.bias.data.normal_(0, 0.2, generator=generator)
+    return module.eval()
+
+
+def compare(module, name, path, x=X):
+    """Our model with the module's checkpoint against the module."""
+    ours = getattr(kcc, name)(weights=path, classifier_activation=None)
+    path.unlink()
+    with torch.no_grad():
+        theirs = module(torch.from_numpy(np.moveaxis(x, -1, 1).copy())).numpy()
+    got = keras.ops.convert_to_numpy(ours(x, training=False))
+    np.testing.assert_allclose(got, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
+    trainable = sum(p.numel() for p in module.parameters())
+    assert trainable == getattr(kcc, name).spec.params
+    del ours
+    gc.collect()
+
+
+@pytest.mark.parametrize("name", ["vgg11", "vgg13", "vgg16", "vgg19"])
+@pytest.mark.parametrize("suffix", ["", "_bn"])
+def test_timm(name, suffix, tmp_path):
+    module = randomize(timm.create_model(f"{name}{suffix}"))
+    path = tmp_path / "theirs.safetensors"
+    safetensors.save_file(module.state_dict(), path)
+    compare(module, name.upper() + suffix.removeprefix("_").upper(), path)
+
+
+class TorchvisionLayout(torch.nn.Module):
+    """A network under torchvision's names: `features`, an adaptive pool, `classifier`."""
+
+    def __init__(self, features, side, classifier):
+        super().__init__()
+        self.features = torch.nn.Sequential(*features)
+        self.avgpool = torch.nn.AdaptiveAvgPool2d(side)
+        self.classifier = torch.nn.Sequential(*classifier)
+
+    def forward(self, x):
+        return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
+
+
+def conv(*args, **kwargs):
+    return [torch.nn.Conv2d(*args, **kwargs), torch.nn.ReLU()]
+
+
+def dense(sizes, dropout_first):
+    layers = []
+    for before, after in zip(sizes[:-2], sizes[1:-1], strict=True):
+        block = [torch.nn.Linear(before, after), torch.nn.ReLU()]
+        drop = [torch.nn.Dropout()]
+        layers += drop + block if dropout_first else block + drop
+    return [*layers, torch.nn.Linear(*sizes[-2:])]
+
+
+def torchvision_alexnet():
+    pool = torch.nn.MaxPool2d(3, 2)
+    features = [
+        *conv(3, 64, 11, stride=4, padding=2),
+        pool,
+        *conv(64, 192, 5, padding=2),
+        pool,
+        *conv(192, 384, 3, padding=1),
+        *conv(384, 256, 3, padding=1),
+        *conv(256, 256, 3, padding=1),
+        pool,
+    ]
+    return TorchvisionLayout(features, 6, dense((9216, 4096, 4096, 1000), dropout_first=True))
+
+
+def torchvision_vgg11_bn():
+    features, channels = [], 3
+    for block in ((64,), (128,), (256, 256), (512, 512), (512, 512)):
+        for width in block:
+            norm = torch.nn.BatchNorm2d(width)
+            features += [torch.nn.Conv2d(channels, width, 3, padding=1), norm, torch.nn.ReLU()]
+            channels = width
+        features.append(torch.nn.MaxPool2d(2, 2))
+    return TorchvisionLayout(features, 7, dense((25088, 4096, 4096, 1000), dropout_first=False))
+
+
+@pytest.mark.parametrize(
+    ("name", "make"), [("AlexNetOWT", torchvision_alexnet), ("VGG11BN", torchvision_vgg11_bn)]
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_torchvision_layout(name, make, suffix, tmp_path):
+    module = randomize(make())
+    path = tmp_path / f"theirs{suffix}"
+    if suffix == ".pth":
+        torch.save(module.state_dict(), path)
+    else:
+        safetensors.save_file(module.state_dict(), path)
+    compare(module, name, path)
+
+
+def test_wrapped_checkpoint(tmp_path):
+    """As a training script saves it from several GPUs."""
+    module = randomize(torchvision_alexnet())
+    state = {f"module.{key}": value for key, value in module.state_dict().items()}
+    torch.save({"epoch": 90, "state_dict": state}, tmp_path / "checkpoint.pth")
+    compare(module, "AlexNetOWT", tmp_path / "checkpoint.pth")
+
+
+def towers(x, weights, groups):
+    """AlexNet of 2012 in PyTorch functions, from our weights."""
+    f = torch.nn.functional
+
+    def w(layer):
+        kernel, bias = (torch.from_numpy(v) for v in weights[layer])
+        return (kernel.permute(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T), bias
+
+    def lrn(y):  # the paper's alpha is for the sum, PyTorch's for the mean
+        return f.local_response_norm(y, 5, alpha=5e-4, beta=0.75, k=2.0)
+
+    x = f.max_pool2d(lrn(f.relu(f.conv2d(x, *w("conv1"), stride=4))), 3, 2)
+    x = f.max_pool2d(lrn(f.relu(f.conv2d(x, *w("conv2"), padding=2, groups=groups))), 3, 2)
+    x = f.relu(f.conv2d(x, *w("conv3"), padding=1))
+    x = f.relu(f.conv2d(x, *w("conv4"), padding=1, groups=groups))
+    x = f.max_pool2d(f.relu(f.conv2d(x, *w("conv5"), padding=1, groups=groups)), 3, 2)
+    x = torch.flatten(x.permute(0, 2, 3, 1), 1)
+    return f.linear(f.relu(f.linear(f.relu(f.linear(x, *w("fc6"))), *w("fc7"))), *w("predictions"))
+
+
+@pytest.mark.parametrize(("name", "groups"), [("AlexNet", 2), ("AlexNetSingle", 1)])
+def test_alexnet(name, groups):
+    model = getattr(kcc, name)(classifier_activation=None)
+    rng = np.random.default_rng(2)
+    for layer in model.layers:
+        if layer.weights:
+            kernel, bias = layer.get_weights()
+            scale = np.sqrt(2 / np.prod(kernel.shape[:-1]))
+            kernel = rng.standard_normal(kernel.shape, "float32") * scale
+            layer.set_weights([kernel, rng.normal(0, 0.2, bias.shape)])
+    x = rng.uniform(-120, 130, (2, 227, 227, 3)).astype("float32")
+    weights = {layer.name: layer.get_weights() for layer in model.layers}
+    theirs = towers(torch.from_numpy(np.moveaxis(x, -1, 1).copy()), weights, groups).numpy()
+    got = keras.ops.convert_to_numpy(model(x, training=False))
+    np.testing.assert_allclose(got, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())

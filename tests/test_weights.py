@@ -1,0 +1,246 @@
+"""Loading weights: every format, every way that a file can be wrong."""
+
+import hashlib
+import logging
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import keras_cnn_classics as kcc
+from keras_cnn_classics.registry import WeightsFile, WeightsSource
+from keras_cnn_classics.weights import _download
+
+TINY = {"width": 16, "units": (32, 24), "input_shape": (32, 32, 3)}
+X = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+
+
+def run(model):
+    return keras.ops.convert_to_numpy(model(X, training=False))
+
+
+def write_legacy_h5(model, path):
+    """Keras's old layout, as its published files have it."""
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
+        for layer in model.layers:
+            group = file.create_group(layer.name)
+            names = [f"{layer.name}/{w.name}:0" for w in layer.weights]
+            group.attrs["weight_names"] = [name.encode() for name in names]
+            for name, value in zip(names, layer.get_weights(), strict=True):
+                group[name] = value
+
+
+def write_torch_layout(model, path, timm=False):
+    """A tiny VGG11 as torchvision or timm would have saved it."""
+    places = dict(
+        zip(
+            [
+                f"block{b}_conv{i}"
+                for b, n in enumerate((1, 1, 2, 2, 2), 1)
+                for i in range(1, n + 1)
+            ],
+            (0, 3, 6, 8, 11, 13, 16, 18),
+            strict=True,
+        )
+    )
+    tensors = {}
+    for layer in (one for one in model.layers if one.weights):
+        kernel, bias = layer.get_weights()
+        if layer.name in places:
+            name, kernel = f"features.{places[layer.name]}", kernel.transpose(3, 2, 0, 1)
+        else:
+            heads = (
+                ("pre_logits.fc1", "pre_logits.fc2", "head.fc")
+                if timm
+                else ("classifier.0", "classifier.3", "classifier.6")
+            )
+            name = dict(zip(("fc1", "fc2", "predictions"), heads, strict=True))[layer.name]
+            kernel = kernel.T  # at 32x32 the flattened map is 1x1: the order is the same
+            if timm and layer.name != "predictions":
+                kernel = kernel[:, :, None, None]
+        tensors |= {f"{name}.weight": np.ascontiguousarray(kernel), f"{name}.bias": bias}
+    save_file(tensors, path)
+    return tensors
+
+
+@pytest.fixture
+def vgg11():
+    return kcc.VGG11(**TINY, classes=5)
+
+
+@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize("form", ["weights.h5", "keras", "h5", "safetensors", "timm.safetensors"])
+def test_every_format(vgg11, form, include_top, tmp_path):
+    path = tmp_path / f"vgg.{form}"
+    saved = vgg11
+    if not include_top and form in ("weights.h5", "keras"):
+        saved = kcc.VGG11(**TINY, include_top=False)  # these formats hold one model exactly
+    if form == "weights.h5":
+        saved.save_weights(path)
+    elif form == "keras":
+        saved.save(path)
+    elif form == "h5":
+        write_legacy_h5(saved, path)
+    else:
+        write_torch_layout(saved, path, timm=form.startswith("timm"))
+    model = kcc.VGG11(**TINY, classes=5, weights=path, include_top=include_top)
+    expected = (
+        saved if include_top else keras.Model(saved.input, saved.get_layer("block5_pool").output)
+    )
+    np.testing.assert_allclose(run(model), run(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_pickles_are_read_without_running_code(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is an optional extra")
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "touched"), "w"))
+
+    torch.save({"features.0.weight": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(ValueError, match="does not hold the weights of this VGG11"):
+        kcc.VGG11(**TINY, weights=tmp_path / "evil.pth")
+    assert not (tmp_path / "touched").exists()
+
+
+def test_wrong_files(vgg11, tmp_path):
+    def load(name):
+        return kcc.VGG11(**TINY, classes=5, weights=tmp_path / name)
+
+    def fails(name, words):
+        with pytest.raises(ValueError, match=words) as caught:
+            load(name)
+        message = str(caught.value)
+        assert "VGG11" in message
+        assert name in message
+        assert "\n" not in message
+
+    vgg11.save_weights(tmp_path / "ok.weights.h5")
+    vgg11.save(tmp_path / "ok.keras")
+    write_legacy_h5(vgg11, tmp_path / "ok.h5")
+    tensors = write_torch_layout(vgg11, tmp_path / "ok.safetensors")
+    for name in ("ok.weights.h5", "ok.h5", "ok.keras", "ok.safetensors"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / f"cut_{name}").write_bytes(content[: len(content) // 2])
+        (tmp_path / f"empty_{name}").write_bytes(b"")
+        (tmp_path / f"html_{name}").write_text("<html>Not found</html>")
+        for kind in ("cut", "empty", "html"):
+            fails(f"{kind}_{name}", "does not hold the weights")
+    (tmp_path / "weights.txt").write_text("hello")
+    fails("weights.txt", "must end in")
+
+    other = kcc.VGG13(**TINY, classes=5)
+    other.save_weights(tmp_path / "vgg13.weights.h5")
+    fails("vgg13.weights.h5", "the model lacks")
+    write_legacy_h5(other, tmp_path / "vgg13.h5")
+    fails("vgg13.h5", r"unknown layers block1_conv2, block2_conv2")
+    write_legacy_h5(kcc.VGG11(**TINY, classes=6), tmp_path / "classes.h5")
+    fails("classes.h5", r"another shape predictions \[\(24, 6\), \(6,\)\] instead of .*\(24, 5\)")
+    save_file({**tensors, "features.99.weight": X}, tmp_path / "more.safetensors")
+    fails("more.safetensors", "belong to no layer: features.99.weight")
+    del tensors["features.18.weight"], tensors["features.18.bias"]
+    save_file(tensors, tmp_path / "less.safetensors")
+    fails("less.safetensors", "missing layers block5_conv2")
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["x"] = X
+    fails("data.h5", "holds no Keras weights")
+
+
+def test_a_checkpoint_of_pytorch_for_a_network_without_names(tmp_path):
+    save_file({"x": X}, tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match="no PyTorch checkpoint of this architecture"):
+        kcc.LeNet5(weights=tmp_path / "x.safetensors")
+
+
+def test_a_trunk_is_not_taken_from_a_deeper_one(tmp_path):
+    write_legacy_h5(kcc.VGG19(**TINY, include_top=False, weights=None), tmp_path / "vgg19.h5")
+    with pytest.raises(ValueError, match="unknown layers block3_conv4"):
+        kcc.VGG16(**TINY, include_top=False, weights=tmp_path / "vgg19.h5")
+
+
+@pytest.fixture
+def published(monkeypatch, tmp_path):
+    """VGG16's published weights, replaced by a tiny set that stands on this disk."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    source = tmp_path / "server"
+    source.mkdir()
+    model = kcc.VGG16(**{**TINY, "input_shape": (224, 224, 3)}, weights=None)
+    write_legacy_h5(model, source / "vgg.h5")
+    write_legacy_h5(kcc.VGG16(width=16, include_top=False, weights=None), source / "vgg_no_top.h5")
+
+    def entry(path):
+        return WeightsFile(path.as_uri(), f"md5:{hashlib.md5(path.read_bytes()).hexdigest()}")
+
+    entries = WeightsSource(entry(source / "vgg.h5"), entry(source / "vgg_no_top.h5"))
+    monkeypatch.setitem(kcc.VGG16.spec.weights, "imagenet", entries)
+    return model, entries
+
+
+def test_published_weights(published, tmp_path, capsys):
+    model, _ = published
+    options = {"width": 16, "units": (32, 24)}
+    for name in (None, "mine"):
+        again = kcc.VGG16(**options, name=name)  # the default is weights="imagenet", as in Keras
+        for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert sorted(p.name for p in (tmp_path / "home/models").iterdir()) == ["vgg.h5"]
+    trunk = kcc.VGG16(width=16, include_top=False, prefix="left_")
+    assert trunk.layers[1].name == "left_block1_conv1"
+    assert (tmp_path / "home/models/vgg_no_top.h5").is_file()
+
+
+def test_a_fresh_head_is_logged(published, caplog):
+    model, _ = published
+    with caplog.at_level(logging.WARNING, "keras_cnn_classics"):
+        ours = kcc.VGG16(width=16, units=(32, 24), weights="imagenet", classes=5)
+    assert "`predictions` starts from random weights" in caplog.text
+    assert ours.output_shape == (None, 5)
+    fc2 = [m.get_layer("fc2").get_weights()[0] for m in (ours, model)]
+    np.testing.assert_array_equal(*fc2)
+
+
+def test_published_weights_and_arguments_that_do_not_fit(published):
+    for bad in (
+        {"input_shape": (224, 224, 1)},
+        {"input_shape": (64, 64, 3)},
+    ):
+        with pytest.raises(ValueError, match="Received"):
+            kcc.VGG16(weights="imagenet", **bad)
+    assert kcc.VGG16(width=16, include_top=False, input_shape=(64, 48, 3)).output_shape == (
+        None,
+        2,
+        1,
+        128,
+    )
+
+
+def test_a_damaged_download_leaves_nothing(published, tmp_path):
+    _, entries = published
+    broken = WeightsFile(entries.top.url, "md5:" + "0" * 32)
+    with pytest.raises(OSError, match="could not be downloaded.* by hand"):
+        _download.fetch(broken)
+    assert not list((tmp_path / "home/models").iterdir())
+
+
+def test_a_damaged_cache_is_replaced(published, tmp_path):
+    _, entries = published
+    path = _download.fetch(entries.top)
+    path.write_bytes(b"cut")
+    assert _download.fetch(entries.top).read_bytes() != b"cut"
+
+
+def test_offline(published, monkeypatch):
+    _, entries = published
+    monkeypatch.setenv("KCC_OFFLINE", "1")
+    with pytest.raises(OSError, match=r"KCC_OFFLINE is set. Or put the file from .*vgg.h5"):
+        _download.fetch(entries.top)
+
+
+def test_unreachable(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    gone = WeightsFile((tmp_path / "gone.h5").as_uri(), "md5:" + "0" * 32)
+    with pytest.raises(OSError, match="could not be downloaded"):
+        _download.fetch(gone)
