@@ -220,7 +220,7 @@ def test_published_weights_and_arguments_that_do_not_fit(published):
 def test_a_damaged_download_leaves_nothing(published, tmp_path):
     _, entries = published
     broken = WeightsFile(entries.top.url, "md5:" + "0" * 32)
-    with pytest.raises(OSError, match="could not be downloaded.* by hand"):
+    with pytest.raises(OSError, match=r"could not be downloaded.* by hand"):
         _download.fetch(broken)
     assert not list((tmp_path / "home/models").iterdir())
 
@@ -235,7 +235,7 @@ def test_a_damaged_cache_is_replaced(published, tmp_path):
 def test_offline(published, monkeypatch):
     _, entries = published
     monkeypatch.setenv("KCC_OFFLINE", "1")
-    with pytest.raises(OSError, match=r"KCC_OFFLINE is set. Or put the file from .*vgg.h5"):
+    with pytest.raises(OSError, match=r"KCC_OFFLINE is set\. Or put the file from .*vgg.h5"):
         _download.fetch(entries.top)
 
 

@@ -1,1 +1,5 @@
-"""Training: losses, callbacks and the papers' recipes."""
+"""Training: losses, recipes, and runs that leave usable files behind whatever happens."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,6 +1,7 @@
 """The same outputs as PyTorch packages, through their own checkpoints with random weights."""
 
 import gc
+import itertools
 
 import keras
 import numpy as np
@@ -75,7 +76,7 @@ def conv(*args, **kwargs):
 
 def dense(sizes, dropout_first):
     layers = []
-    for before, after in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for before, after in itertools.pairwise(sizes[:-1]):
         block = [torch.nn.Linear(before, after), torch.nn.ReLU()]
         drop = [torch.nn.Dropout()]
         layers += drop + block if dropout_first else block + drop

@@ -1,0 +1,56 @@
+"""`list`: the networks."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from keras_cnn_classics.cli import _common
+
+
+def list_models(
+    pattern: Annotated[str, typer.Argument(help="Shell-style pattern, such as 'VGG*'.")] = "*",
+    family: Annotated[str | None, typer.Option(help="Only this family, such as vgg.")] = None,
+    year: Annotated[int | None, typer.Option(help="Only networks of this year.")] = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Only networks with published weights.")
+    ] = False,
+    as_json: _common.Json = False,
+) -> None:
+    """List the networks, oldest first."""
+    _common.import_keras()
+    import keras_cnn_classics as kcc
+
+    names = kcc.list_models(pattern, family=family, year=year, pretrained=pretrained)
+    specs = [kcc.get_builder(name).spec for name in names]
+    if as_json:
+        keys = ("name", "family", "year", "params", "macs", "input_size", "channels", "classes")
+        rows = [{key: getattr(spec, key) for key in keys} for spec in specs]
+        print(
+            json.dumps([{**r, "weights": [*s.weights]} for r, s in zip(rows, specs, strict=True)])
+        )
+        return
+    if not specs:
+        raise ValueError("No network is like that: `keras-cnn-classics list` shows them all.")
+
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    table.add_column("name", no_wrap=True)
+    table.add_column("year")
+    for column in ("parameters", "MACs (M)", "image"):
+        table.add_column(column, justify="right")
+    table.add_column("weights")
+    for spec in specs:
+        table.add_row(
+            spec.name,
+            str(spec.year),
+            f"{spec.params:,}",
+            f"{spec.macs / 1e6:,.1f}",
+            f"{spec.input_size}x{spec.input_size}x{spec.channels}",
+            ", ".join(spec.weights) or "-",
+        )
+    Console().print(table)

@@ -1,0 +1,102 @@
+"""`show`: one network, layer by layer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from keras_cnn_classics.cli import _common
+
+FLOAT32_BYTES = 4
+WIDE = 110  # characters that the table with all columns takes
+
+
+def show(
+    name: _common.Name,
+    options: _common.Options = [],  # noqa: B006  Typer copies it
+    size: Annotated[
+        int | None, typer.Option(help="Height and width of the image. Default: the paper's.")
+    ] = None,
+    as_json: _common.Json = False,
+) -> None:
+    """Show a network: shapes, parameters, multiply-adds, connections, memory, options."""
+    builder = _common.find_builder(name)
+    spec = builder.spec
+    from keras_cnn_classics.inspection import count
+
+    arguments = _common.parse_options(builder, options)
+    if size is not None:
+        import keras
+
+        last = keras.config.image_data_format() == "channels_last"
+        arguments["input_shape"] = (
+            (size, size, spec.channels) if last else (spec.channels, size, size)
+        )
+    counted = count(builder(weights=None, **arguments))
+    if as_json:
+        totals = {
+            key: getattr(counted, key)
+            for key in ("params", "state", "macs", "connections", "activations")
+        }
+        layers = [dataclasses.asdict(row) for row in counted.layers]
+        print(json.dumps({"name": spec.name, **totals, "layers": layers}))
+        return
+    _print(builder, counted)
+
+
+def _print(builder: Any, counted: Any) -> None:
+    import inspect
+
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    spec = builder.spec
+    # Not cut off when it goes to a file.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(f"[bold]{spec.name}[/bold] ({spec.year}): {escape(spec.paper)}, {spec.url}")
+    console.print(
+        f"Preprocessing: {spec.preprocessing}. Weights: {', '.join(spec.weights) or '-'}."
+    )
+    table = Table(
+        box=None, padding=(0, 1, 0, 0), header_style="bold", show_footer=True, footer_style="bold"
+    )
+    table.add_column("layer", "total", no_wrap=True)
+    wide = console.width >= WIDE
+    if wide:
+        table.add_column("kind", no_wrap=True)
+    table.add_column("output", justify="right", no_wrap=True)
+    footers = (
+        ("parameters", f"{counted.params:,}"),
+        ("MACs", f"{counted.macs:,}"),
+        ("connections", f"{counted.connections:,}"),
+        ("KiB", _kib(counted.activations)),
+    )
+    for title, footer in footers:
+        table.add_column(title, footer, justify="right", no_wrap=True)
+    for row in counted.layers:
+        table.add_row(
+            row.name,
+            *([row.kind] if wide else []),
+            "x".join(map(str, row.output_shape)),
+            *(f"{n:,}" if n else "" for n in (row.params, row.macs, row.connections)),
+            _kib(row.activations),
+        )
+    console.print(table)
+    if counted.state:
+        console.print(f"{counted.state:,} further numbers are not trained.")
+    console.print(
+        "Parameters are the trained ones; connections count each weighted input and bias of "
+        "each unit; KiB is the memory of each output in float32 for one image."
+    )
+    parameters = list(inspect.signature(builder).parameters.values())
+    own = [str(p.replace(annotation=p.empty)) for p in parameters[10:]]
+    console.print(escape(f"Options: {', '.join(own) or 'none'}."))
+
+
+def _kib(activations: int) -> str:
+    return f"{activations * FLOAT32_BYTES / 1024:,.1f}"

@@ -1,0 +1,176 @@
+"""`load`: one call from a name or a folder to the three splits."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_cnn_classics.data import images, sources, splits
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_FOLDER_SIZE = 224  # pixels, for images of no size of their own
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """The splits of a data set, as batches of (images, labels).
+
+    Attributes:
+        name: The source's name; of a folder, its last part.
+        train: Batches of float32 images and int32 labels, shuffled anew each epoch.
+        validation: The same for the validation split, in a fixed order, or `None`.
+        test: The same for the test split, or `None`.
+        class_names: Name of each label.
+        image_shape: Shape of one image as the model sees it.
+        sizes: Images in `"train"`, `"validation"` and `"test"`.
+        skipped: Paths of the bad files that were left out.
+    """
+
+    name: str
+    train: tf.data.Dataset | None
+    validation: tf.data.Dataset | None
+    test: tf.data.Dataset | None
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    sizes: dict[str, int]
+    skipped: tuple[str, ...]
+
+
+def load(
+    source: str | os.PathLike[str],
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    batch_size: int = 32,
+    validation: float = 0.1,
+    test: float = 0.2,
+    seed: int = 0,
+    resize: str = "crop",
+    preprocess: str | Callable[[Any], Any] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    download: bool = True,
+    on_bad_image: str = "skip",
+    class_names: Sequence[str] | None = None,
+) -> ImageData:
+    """Loads labelled images, split and batched.
+
+    The source's own test split is used if it has one; a validation split alone serves as test
+    split. What is missing is held out of the training images: from folders and digits the same
+    fraction of each class, from TFDS sets a fraction of the whole. The splits are disjoint, and
+    the same for the same `seed`.
+
+    Sets of one image size that are small enough are kept decoded in memory. TensorFlow's global
+    seed, when set, takes part in the order of the training images.
+
+    Args:
+        source: `"digits"` (scikit-learn's, which need no download and always have the same 599
+            test images), a name TFDS knows, or a folder with one folder of images per class, or
+            with `train/`, `validation/` and `test/` of that form. What could be both is a name,
+            unless it is an `os.PathLike` or has a path separator.
+        image_size: Side in pixels, or `(height, width)`. Defaults to the source's own, and to
+            224 if its images differ.
+        channels: 1 for grey (ITU-R 601 luma) or 3 for RGB. Defaults to the source's own, and to
+            3 for folders.
+        batch_size: Images per batch. The last batch may be smaller.
+        validation: Fraction of the training images held out for validation; 0 for none.
+        test: Fraction of all images held out as test split; 0 for none.
+        seed: Decides the held-out images and the order of training, 0 or more.
+        resize: `"crop"`, `"stretch"` or `"pad"`; see `fit_image`.
+        preprocess: `None` for pixels from 0 to 255, a mode of
+            `keras_cnn_classics.preprocessing.preprocess_input`, or a function of a batch with
+            channels last.
+        data_dir: Folder of TFDS's prepared sets. Defaults to TFDS's own choice.
+        download: Whether a TFDS set that is not there is downloaded. The environment variable
+            `KCC_OFFLINE=1` forbids it too.
+        on_bad_image: For files of a folder that cannot be read: `"skip"` leaves them out with
+            one warning, `"error"` raises.
+        class_names: The classes the source must have, in the order of their labels. This is how
+            data is matched to a trained model.
+
+    Returns:
+        The splits and what is known of them.
+
+    Raises:
+        ValueError: For wrong arguments, or data that is not as described.
+        FileNotFoundError: If the folder is missing.
+        ConnectionError: If a TFDS set is not there and cannot be downloaded.
+    """
+    images.check_resize(resize)
+    if image_size is not None:
+        image_size = images.check_size(image_size)
+    if channels is not None:
+        images.check_channels(channels)
+    for name, fraction in (("validation", validation), ("test", test)):
+        if not 0 <= fraction < 1:
+            raise ValueError(f"`{name}` must be at least 0 and below 1. Received: {fraction}")
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}")
+    if seed < 0:
+        raise ValueError(f"`seed` must be at least 0. Received: {seed}")
+    if on_bad_image not in ("skip", "error"):
+        raise ValueError(f"`on_bad_image` must be 'skip' or 'error'. Received: {on_bad_image!r}")
+
+    found, stratify = _open(source, data_dir, download, on_bad_image)
+    found = sources.with_classes(found, class_names)
+    found = splits.split(found, validation=validation, test=test, seed=seed, stratify=stratify)
+
+    from keras_cnn_classics.data.pipeline import Batching
+
+    height, width, own_channels = found.shape
+    batching = Batching(
+        size=image_size or (height or _FOLDER_SIZE, width or _FOLDER_SIZE),
+        channels=channels or (1 if own_channels == 1 else 3),
+        resize=resize,
+        batch_size=batch_size,
+        preprocess=preprocess,
+    )
+    train = batching.dataset(found.train, seed)
+    return ImageData(
+        name=found.name,
+        train=train,
+        validation=found.validation and batching.dataset(found.validation),
+        test=found.test and batching.dataset(found.test),
+        class_names=found.class_names,
+        image_shape=tuple(train.element_spec[0].shape[1:]),
+        sizes={
+            "train": len(found.train),
+            "validation": len(found.validation or ()),
+            "test": len(found.test or ()),
+        },
+        skipped=found.skipped,
+    )
+
+
+def _open(
+    source: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] | None,
+    download: bool,
+    on_bad_image: str,
+) -> tuple[sources.Source, bool]:
+    """The source, and whether its classes are split one by one."""
+    from keras_cnn_classics.data import digits, folders, tfds_builders
+
+    path = Path(source)
+    separated = isinstance(source, os.PathLike) or os.sep in source or "/" in source
+    if isinstance(source, os.PathLike) or (separated and path.is_dir()):
+        return folders.load_folder(path, on_bad_image), True
+    if source == "digits":
+        return digits.load_digits(), True
+    known = tfds_builders.names()
+    # A TFDS name may have a configuration behind a slash and a version behind a colon.
+    if source.split("/")[0].split(":")[0] in known:
+        return tfds_builders.load_tfds(source, data_dir, download), False
+    if separated or path.is_dir():
+        return folders.load_folder(path, on_bad_image), True
+    near = difflib.get_close_matches(source, ["digits", *known])
+    meant = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise ValueError(
+        f"`source` must be 'digits', a TFDS name or an existing folder. Received: {source!r}, "
+        f"which is none of them. {meant}Check the name, or give a folder that exists."
+    )

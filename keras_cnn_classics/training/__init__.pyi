@@ -1,0 +1,9 @@
+from .losses import MaximumAPosteriori as MaximumAPosteriori
+from .losses import MeanSquaredDistance as MeanSquaredDistance
+from .recipes import Recipe as Recipe
+from .recipes import loss_for as loss_for
+from .recipes import recipe as recipe
+from .run import Checkpoints as Checkpoints
+from .run import prepare_folder as prepare_folder
+from .run import train as train
+from .run import check_classes as check_classes

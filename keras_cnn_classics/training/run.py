@@ -1,0 +1,206 @@
+"""One training run: its folder, its checkpoints, its summary."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_cnn_classics.data import ImageData
+from keras_cnn_classics.training.recipes import Recipe, loss_for
+
+SUMMARY = "summary.json"
+
+
+def prepare_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Makes the folder of a run, before anything is computed for it.
+
+    Args:
+        folder: Where the run shall leave its files.
+        overwrite: Whether a run that is already there may be replaced.
+
+    Returns:
+        The folder as a path.
+
+    Raises:
+        FileExistsError: If a run is there already.
+        OSError: If the folder cannot be made or written to.
+    """
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise OSError(
+            f"{path} cannot be written to ({reason}): name another folder for the output."
+        ) from error
+    found = [name for name in (SUMMARY, "last.keras", "best.keras") if (path / name).exists()]
+    if found and not overwrite:
+        raise FileExistsError(
+            f"{path} holds a run already ({', '.join(found)}): name another folder, or ask to "
+            "overwrite it."
+        )
+    for name in (*found, "history.csv"):
+        (path / name).unlink(missing_ok=True)
+    return path
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Keeps `last.keras` and `best.keras` in a folder; neither is ever half-written.
+
+    Args:
+        folder: An existing folder.
+        monitor: The metric that decides what is best, the larger the better. Without it in the
+            logs, the last epoch is the best.
+    """
+
+    def __init__(self, folder: Path, monitor: str = "val_accuracy") -> None:
+        super().__init__()
+        self.folder, self.monitor = folder, monitor
+        self.best_epoch = 0
+        self._best = -math.inf
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.save("last.keras")
+        value = (logs or {}).get(self.monitor, math.inf)
+        if value > self._best or self.monitor not in (logs or {}):
+            self._best, self.best_epoch = value, epoch + 1
+            self.save("best.keras")
+
+    def save(self, name: str) -> None:
+        """Saves the model beside its place, then moves it there in one step."""
+        scratch = self.folder / f".writing-{name}"
+        try:
+            self.model.save(scratch)
+            os.replace(scratch, self.folder / name)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+def train(
+    model: Any,
+    data: ImageData,
+    settings: Recipe,
+    folder: str | os.PathLike[str],
+    *,
+    facts: dict[str, Any] | None = None,
+    overwrite: bool = False,
+    verbose: int = 1,
+) -> dict[str, Any]:
+    """Trains a model and leaves its files in a folder.
+
+    The files are `last.keras` and `best.keras` (the best on the validation split, or the last if
+    there is none), `history.csv`, `tensorboard/` and `summary.json`. An interruption from the
+    keyboard leaves the model as it is at that moment in `last.keras`, and a summary.
+
+    Args:
+        model: A model with one output for each class of the data.
+        data: The data; its test split, if any, is used once, for the summary.
+        settings: How to train.
+        folder: Where to leave the files.
+        facts: What else shall stand in the summary.
+        overwrite: Whether a run that is already in the folder may be replaced.
+        verbose: As in `keras.Model.fit`.
+
+    Returns:
+        The summary, as in `summary.json`.
+
+    Raises:
+        ValueError: If the model's outputs are fewer than the data's classes.
+        OSError: If the folder cannot be written to, or holds a run.
+        FloatingPointError: If the loss is not finite any more.
+        KeyboardInterrupt: After an interruption, when the files are in place.
+    """
+    check_classes(model, data)
+    folder = prepare_folder(folder, overwrite=overwrite)
+    steps = settings.epochs * math.ceil(data.sizes["train"] / settings.batch_size)
+    model.compile(settings.make_optimizer(steps), loss_for(model), metrics=["accuracy"])
+    checkpoints = Checkpoints(folder)
+    callbacks = [
+        keras.callbacks.CSVLogger(folder / "history.csv"),
+        checkpoints,  # after the history, which then has a row for every checkpoint
+        keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    start = time.perf_counter()
+    interrupted = False
+    try:
+        model.fit(
+            data.train,
+            validation_data=data.validation,
+            epochs=settings.epochs,
+            callbacks=callbacks,
+            shuffle=False,  # the data is shuffled already, image by image
+            verbose=verbose,
+        )
+    except KeyboardInterrupt:
+        interrupted = True
+        checkpoints.save("last.keras")
+    history = _read_history(folder / "history.csv")
+    summary = {
+        **(facts or {}),
+        "data": data.name,
+        "class_names": list(data.class_names),
+        "image_shape": list(data.image_shape),
+        "sizes": data.sizes,
+        "backend": keras.backend.backend(),
+        "seconds": round(time.perf_counter() - start, 1),
+        "epochs": len(history),
+        "interrupted": interrupted,
+        "best_epoch": checkpoints.best_epoch,
+    }
+    if checkpoints.best_epoch:
+        best = history[checkpoints.best_epoch - 1]
+        summary["best"] = {key: value for key, value in best.items() if key != "epoch"}
+    diverged = bool(history) and not math.isfinite(history[-1]["loss"])
+    if checkpoints.best_epoch and not interrupted and not diverged and data.test is not None:
+        model.load_weights(folder / "best.keras")
+        results = model.evaluate(data.test, return_dict=True, verbose=0)
+        summary["test"] = {**results, "error_percent": round(100 * (1 - results["accuracy"]), 3)}
+    _write_json(folder / SUMMARY, summary)
+    if diverged:
+        raise FloatingPointError(
+            f"The loss is not finite any more in epoch {len(history)}: lower the learning rate "
+            f"(now {settings.learning_rate:g}). {folder / 'best.keras'} is from epoch "
+            f"{checkpoints.best_epoch or '(none)'}."
+        )
+    if interrupted:
+        raise KeyboardInterrupt
+    return summary
+
+
+def check_classes(model: Any, data: ImageData) -> None:
+    """Refuses data with labels that the model has no output for."""
+    outputs, classes = model.output_shape[-1], len(data.class_names)
+    if outputs < classes:
+        raise ValueError(
+            f"The labels go up to {classes - 1} ({classes} classes in {data.name}), but the model "
+            f"has {outputs} outputs: build it with classes={classes}."
+        )
+
+
+def _read_history(path: Path) -> list[dict[str, float]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    # Keras writes "NA" in the columns of a validation that there was not.
+    return [{key: float(value) for key, value in row.items() if value != "NA"} for row in rows]
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    scratch = path.with_name(f".writing-{path.name}")
+    try:
+        scratch.write_text(json.dumps(content, indent=2) + "\n")
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -1,0 +1,361 @@
+"""The command line: what it prints, what it leaves behind, how it fails."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_cnn_classics as kcc
+from keras_cnn_classics import cli
+
+COMMANDS = ("list", "show", "train", "evaluate", "predict", "demo")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a command in this process; gives exit code, output and error output."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["keras-cnn-classics", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def fails(result, code, words):
+    """The command failed with one clear line, without a traceback."""
+    got, _, errors = result
+    assert got == code, errors
+    assert re.search(words, " ".join(errors.replace("│", " ").split())), errors
+    assert "Traceback" not in errors
+    if code == 1:
+        assert len(errors.strip().splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of one epoch, made by the command itself in a process of its own."""
+    folder = tmp_path_factory.mktemp("runs") / "lenet5"
+    command = [sys.executable, "-m", "keras_cnn_classics", "train", "LeNet5", "--data", "digits"]
+    done = subprocess.run(
+        [*command, "--epochs", "2", "--output", folder], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"Test error \d+\.\d+ % \(599 images\)", done.stdout)
+    return folder
+
+
+@pytest.fixture
+def digit(tmp_path):
+    from sklearn.datasets import load_digits
+
+    image = Image.fromarray((load_digits().images[1] * 15).astype("uint8"))
+    path = tmp_path / "one.png"
+    image.resize((28, 28)).save(path)
+    return path
+
+
+def test_help_is_complete(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for command in COMMANDS:
+        assert command in out
+        code, text, _ = run(command, "--help")
+        assert code == 0
+        options = re.findall(r"^\s+(?:-\w, )?(--[\w-]+)(.*)$", text, re.M)
+        assert options
+        assert len(text.splitlines()) > len(options)
+        lines = text.splitlines()
+        for i, line in enumerate(lines):
+            if re.match(r"^\s+--", line):  # each option is described, here or in the next line
+                assert re.search(r"\s{2,}\w", line.strip()) or lines[i + 1].startswith(" " * 10)
+
+
+def test_list(run):
+    code, out, _ = run("list", "vgg1?", "--pretrained")
+    assert code == 0
+    assert "VGG16 " in out
+    assert "138,357,544" in out
+    assert "VGG13" not in out
+    _, out, _ = run("list", "--year", "1998", "--json")
+    assert [row["name"] for row in json.loads(out)] == ["LeNet5", "LeNet"]
+    fails(run("list", "nothing"), 1, "No network")
+
+
+def test_show_prints_the_papers_table(run):
+    code, out, _ = run("show", "LeNet5")
+    assert code == 0
+    for numbers in (
+        r"c1 .*156 .*122,304",
+        r"s2 .*12 .*5,880",
+        r"c3 .*1,516 .*151,600",
+        r"s4 .*32 .*2,000",
+        r"c5 .*48,120 .*48,120",
+        r"f6 .*10,164 .*10,164",
+        r"total .*60,000 .*340,908",
+    ):
+        assert re.search(numbers, out), numbers
+    _, out, _ = run("show", "lenet5", "-o", "connections=dense", "-o", "output=dense", "--json")
+    assert json.loads(out)["params"] == 61_750  # 61,706 of the common form, and S2's and S4's 44
+    _, out, _ = run("show", "VGG11", "--size", "64", "-o", "units=(16, 16)", "--json")
+    assert json.loads(out)["layers"][0]["output_shape"] == [64, 64, 3]
+
+
+def test_train_leaves_everything(trained):
+    assert sorted(p.name for p in trained.iterdir()) == [
+        "best.keras",
+        "history.csv",
+        "last.keras",
+        "summary.json",
+        "tensorboard",
+    ]
+    summary = json.loads((trained / "summary.json").read_text())
+    assert summary["model"] == "LeNet5"
+    assert summary["epochs"] == 2
+    assert summary["class_names"] == list("0123456789")
+    assert summary["sizes"]["test"] == 599
+    assert not summary["interrupted"]
+    assert list((trained / "tensorboard").rglob("events*"))
+    with (trained / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    best = summary["best_epoch"] - 1
+    assert float(rows[best]["val_accuracy"]) == max(float(row["val_accuracy"]) for row in rows)
+    assert keras.saving.load_model(trained / "last.keras").count_params() == 60_840
+
+
+def test_evaluate_agrees_with_the_summary(run, trained):
+    best = trained / "best.keras"
+    code, out, _ = run("evaluate", "LeNet5", "--weights", best, "--data", "digits", "--json")
+    assert code == 0
+    results = json.loads(out)
+    summary = json.loads((trained / "summary.json").read_text())
+    assert results["images"] == 599
+    assert results["top1_error"] == pytest.approx(summary["test"]["error_percent"], abs=0.01)
+    assert results["top5_error"] <= results["top1_error"]
+    _, out, _ = run("evaluate", "LeNet5", "--weights", best, "--data", "digits", "--split", "train")
+    assert "train split of digits, 1078 images" in out
+
+
+def test_predict(run, trained, digit):
+    best = trained / "best.keras"
+    code, out, _ = run("predict", "LeNet5", digit, "--weights", best, "--json")
+    assert code == 0
+    (result,) = json.loads(out)
+    assert result["image"] == str(digit)
+    answers = result["predictions"]
+    assert len(answers) == 5
+    assert {a["name"] for a in answers} <= set("0123456789")
+    assert 0.5 < sum(a["score"] for a in answers) <= 1.0001
+    _, out, _ = run("predict", "LeNet5", digit, digit, "--weights", best, "--top", "1")
+    assert out.count("%") == 2
+
+
+def test_predict_with_published_names(run, monkeypatch, tmp_path):
+    model = kcc.VGG11(width=16, units=(8,), input_shape=(32, 32, 3))
+    model.save_weights(tmp_path / "w.weights.h5")
+    Image.new("RGB", (50, 40), "red").save(tmp_path / "red.jpg")
+    options = ("-o", "width=16", "-o", "units=(8,)")
+    code, _, errors = run(
+        "predict", "VGG11", tmp_path / "red.jpg", "--weights", tmp_path / "w.weights.h5", *options
+    )
+    assert code == 1  # the classifier was made for 32x32 pixels
+    assert "does not hold the weights of this VGG11" in errors
+    kcc.VGG11(width=16, units=(8,)).save_weights(tmp_path / "w.weights.h5")
+    code, out, _ = run(
+        "predict",
+        "VGG11",
+        tmp_path / "red.jpg",
+        "--weights",
+        tmp_path / "w.weights.h5",
+        *options,
+        "--json",
+    )
+    assert code == 0
+    wnids = {wnid for wnid, _ in kcc.preprocessing.imagenet_classes()}
+    assert {a["id"] for a in json.loads(out)[0]["predictions"]} <= wnids
+
+
+def test_wrong_usage(run, trained, digit):
+    fails(run("show", "LeNet6"), 2, r"Did you mean LeNet")
+    fails(run("show", "LeNet5", "-o", "colour=red"), 2, r"takes connections, subsampling")
+    fails(run("predict", "LeNet5", digit), 2, r"No weights of LeNet5 are published")
+    fails(
+        run("evaluate", "LeNet5", "--data", "digits", "--weights", "x", "--split", "dev"), 2, "dev"
+    )
+    fails(run("train", "LeNet5"), 2, "--data")
+    fails(run("train", "LeNet5", "--data", "digits", "--epochs", "0"), 2, "epochs")
+    fails(run("trian"), 2, "trian")
+
+
+def test_options_with_wrong_values(run, tmp_path):
+    train = ("train", "LeNet5", "--data", "digits", "--output")
+    for i, (option, value, words) in enumerate(
+        (
+            ("-o", "subsampling=median", "'trainable'"),
+            ("--optimizer", "adam2", "'adamw' or 'sgd'"),
+            ("--learning-rate", "-1", "must be positive"),
+            ("--resize", "squash", "'crop'"),
+            ("--validation", "1.5", "below 1"),
+            ("--on-bad-image", "shrug", "'skip'"),
+        )
+    ):
+        fails(run(*train, tmp_path / str(i), option, value), 1, words)
+        assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_debug_shows_the_traceback(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["kcc", "list", "nothing", "--debug"])
+    with pytest.raises(ValueError, match="No network"):
+        cli.main()
+
+
+def test_bad_weights(run, trained, digit, tmp_path):
+    content = (trained / "best.keras").read_bytes()
+    (tmp_path / "cut.keras").write_bytes(content[:5000])
+    for weights, words in (
+        (tmp_path / "cut.keras", "cut.keras does not hold the weights of this LeNet5"),
+        (tmp_path / "missing.keras", "the path of a file that exists"),
+        (trained / "history.csv", "must end in"),
+    ):
+        fails(run("predict", "LeNet5", digit, "--weights", weights), 1, words)
+    fails(
+        run("evaluate", "LeNet", "--data", "digits", "--weights", trained / "best.keras"),
+        1,
+        "a checkpoint of LeNet5, not of LeNet",
+    )
+    (tmp_path / "best.keras").write_bytes(content)
+    fails(
+        run("predict", "LeNet", digit, "--weights", tmp_path / "best.keras"),
+        1,
+        "does not hold the weights of this LeNet",
+    )
+
+
+def test_bad_images(run, trained, digit, tmp_path):
+    text = tmp_path / "letter.png"
+    text.write_text("Dear network,")
+    good_and_bad = run(
+        "predict", "LeNet5", text, digit, tmp_path / "gone.png", "--weights", trained / "best.keras"
+    )
+    fails(good_and_bad, 1, r"letter\.png.*gone\.png")
+    assert str(digit) in good_and_bad[1]
+
+
+def make_folder(path, names=("cat", "dog"), images=4):
+    for name in names:
+        (path / name).mkdir(parents=True)
+        for i in range(images):
+            pixels = np.random.default_rng(i).integers(0, 255, (40, 30, 3), "uint8")
+            Image.fromarray(pixels).save(path / name / f"{i}.png")
+    return path
+
+
+def test_bad_data(run, trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("KCC_OFFLINE", "1")
+    out = tmp_path / "out"
+    train = ("train", "LeNet5", "--output", out, "--epochs", "1", "--data")
+    folder = make_folder(tmp_path / "pets")
+    (folder / "fish").mkdir()
+    fails(run(*train, folder), 1, "fish")
+    fails(run(*train, tmp_path / "nowhere"), 1, "nowhere")
+    fails(run(*train, "mnits"), 1, "Did you mean .*mnist")
+    empty = ("--data-dir", tmp_path / "tfds")
+    fails(run(*train, "mnist", *empty), 1, "mnist.*(data_dir|--data-dir)")
+    assert not (tmp_path / "tfds").exists() or not list((tmp_path / "tfds").iterdir())
+    fails(run(*train, "digits", "--classes", "3"), 1, r"The labels go up to 9 .* has 3 outputs")
+    best = trained / "best.keras"
+    (folder / "fish").rmdir()
+    fails(run("evaluate", "LeNet5", "--weights", best, "--data", folder), 1, "cat")
+    assert not list(out.glob("*"))
+
+
+def test_a_folder_of_pictures(run, tmp_path):
+    folder = make_folder(tmp_path / "pets", images=10)
+    (folder / "cat" / "notes.jpg").write_text("not a picture")
+    code, out, errors = run(
+        "train",
+        "LeNet5",
+        "--data",
+        folder,
+        "--output",
+        tmp_path / "out",
+        "--epochs",
+        "1",
+        "-o",
+        "output=dense",
+        "-o",
+        "activation=relu",
+    )
+    assert code == 0, errors
+    assert "Test error" in out
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["class_names"] == ["cat", "dog"]
+    best = tmp_path / "out" / "best.keras"
+    assert keras.saving.load_model(best).output_shape == (None, 2)
+    code, out, _ = run("predict", "LeNet5", folder / "dog" / "0.png", "--weights", best, "--json")
+    assert code == 0
+    assert {a["name"] for a in json.loads(out)[0]["predictions"]} == {"cat", "dog"}
+
+
+def test_output_that_cannot_be_written(run, trained, tmp_path):
+    (tmp_path / "file").write_text("")
+    train = ("train", "LeNet5", "--data", "digits", "--output")
+    fails(run(*train, tmp_path / "file"), 1, "cannot be written to")
+    fails(run(*train, tmp_path / "file" / "below"), 1, "cannot be written to")
+    before = (trained / "best.keras").read_bytes()
+    fails(run(*train, trained), 1, "holds a run already")
+    assert (trained / "best.keras").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_usable_checkpoint(tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "keras_cnn_classics", "train", "LeNet5", "--data", "digits"]
+    process = subprocess.Popen(
+        [*command, "--epochs", "1000", "--output", out],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (out / "last.keras").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted" in errors
+    assert "Traceback" not in errors
+    assert keras.saving.load_model(out / "last.keras").count_params() == 60_840
+    assert json.loads((out / "summary.json").read_text())["interrupted"] is True
+    assert not list(out.glob(".writing*"))
+
+
+@pytest.mark.slow
+def test_demo(run, tmp_path):
+    code, out, _ = run("demo", "--output", tmp_path / "demo")
+    assert code == 0
+    error = float(re.search(r"a test error of (\d+\.\d+) %", out)[1])
+    assert error <= 2.5
+    with Image.open(tmp_path / "demo" / "digits.png") as picture:
+        assert picture.size[0] > 1000
+    summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
+    assert summary["test"]["error_percent"] == pytest.approx(error, abs=0.01)
