@@ -1,0 +1,69 @@
+# Each target sets up what it needs in .venv: only make and Python 3.11 or newer must be there.
+# On a machine whose python3 is older, name another one: make test PYTHON=python3.12
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+# Two runs of pip in one environment would get in each other's way.
+.NOTPARALLEL:
+.PHONY: help demo test parity lint docs clean
+
+help:
+	@echo "make demo    train LeNet-5 on handwritten digits and show the results, in demo/"
+	@echo "make test    run the tests"
+	@echo "make parity  compare with PyTorch packages, which it installs"
+	@echo "make lint    check style, types and the direction of imports"
+	@echo "make docs    write the tables of models and build the site, in site/"
+	@echo "make clean   delete outputs and caches; .venv stays"
+
+demo: .venv/.installed-core
+	$(BIN)/keras-cnn-classics demo --output demo
+
+test: .venv/.installed-test
+	$(BIN)/python -m pytest -n auto -m "not parity"
+
+parity: .venv/.installed-test .venv/.installed-parity
+	$(BIN)/python -m pytest -m parity
+
+# All of them run, so that one look shows everything there is to mend.
+lint: .venv/.installed-dev
+	@failed=""; \
+	for tool in "ruff check ." "ruff format --check ." "mypy" "lint-imports"; do \
+		echo "==> $$tool"; \
+		$(BIN)/$$tool || failed="$$failed [$$tool]"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "Not clean:$$failed" >&2; exit 1; fi
+
+docs: .venv/.installed-docs
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf build demo dist site htmlcov .coverage .coverage.* \
+		.import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+# pip is what an interrupted `venv` lacks.
+$(BIN)/pip:
+	@command -v "$(PYTHON)" >/dev/null || \
+		{ echo "There is no $(PYTHON). Name your Python: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is" \
+			"`"$(PYTHON)" --version 2>&1`. Name another: make PYTHON=python3.12" >&2; exit 1; }
+	"$(PYTHON)" -m venv .venv
+
+# One stamp for each set of extras in setup.cfg; `core` is the package alone.
+.venv/.installed-%: setup.cfg pyproject.toml | $(BIN)/pip
+	@echo "Installing into .venv; the first time takes some minutes."
+	$(PIP) install --editable "$(if $(filter core,$*),.,.[$*])"
+	@touch $@
+
+# timm imports torchvision, whose wheel must match the build of torch. The comparison needs
+# nothing of it, so it stays out, and timm's other needs are named here.
+.venv/.installed-parity: Makefile | $(BIN)/pip
+	$(PIP) install torch==2.13.0 pyyaml huggingface_hub safetensors
+	$(PIP) install --no-deps timm==1.0.31
+	@touch $@

@@ -1,0 +1,153 @@
+"""Writes from the registry what documents say of the models: docs/models.md, README.md's table.
+
+With `--check` it writes nothing and names the files that are out of date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import keras_cnn_classics as kcc
+from keras_cnn_classics.registry import Builder, ModelSpec
+
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
+
+INTRODUCTION = """\
+<!-- Written by docs/generate.py from the registry: change that, then `make docs`. -->
+
+# Models
+
+Each table is written from the registry, whose numbers the tests assert. Parameters are the
+trainable ones of the model as built without arguments. MACs are the multiply-adds of its
+convolutions and dense layers, for one image of the input size, in millions. Features are the
+channels of the last feature map, and the stride is the number of pixels of the image for each of
+its cells. Preprocessing is the mode of `preprocess_input` that the training used. Weights are the
+tags that `weights=` takes; where there are none, nobody's weights are offered.
+"""
+
+
+def families() -> dict[str, list[Builder]]:
+    """The builders by family, both oldest first."""
+    found: dict[str, list[Builder]] = {}
+    for name in kcc.list_models():
+        builder = kcc.get_builder(name)
+        found.setdefault(builder.spec.family, []).append(builder)
+    return found
+
+
+def models_page() -> str:
+    return "\n".join([INTRODUCTION, *(section(group) for group in families().values())])
+
+
+def section(builders: Sequence[Builder]) -> str:
+    """One family: what its paper brought, the facts, how the models differ from the paper."""
+    text = inspect.cleandoc(sys.modules[builders[0].__module__].__doc__ or "")
+    text, _, references = text.partition("\nReferences:\n")
+    title, _, rest = text.partition("\n")
+    columns = {
+        "Model": lambda spec: f"`{spec.name}`",
+        "Year": lambda spec: spec.year,
+        "Parameters": lambda spec: f"{spec.params:,}",
+        "MACs (M)": lambda spec: f"{spec.macs / 1e6:,.1f}",
+        "Input": image,
+        "Features": lambda spec: spec.features,
+        "Stride": lambda spec: spec.stride,
+        "Preprocessing": lambda spec: f"`{spec.preprocessing}`",
+        "Weights": tags,
+        "Paper": lambda spec: f"[{spec.year}]({spec.url})",
+    }
+    parts = [
+        f"## {title.rstrip('.')}",
+        rest.strip(),
+        table(columns, [builder.spec for builder in builders]),
+        fidelity([builder.spec for builder in builders]),
+        f"**References**\n\n{textwrap.dedent(references).strip()}" if references else "",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def fidelity(specs: Iterable[ModelSpec]) -> str:
+    """The notes of a family; models that share a note share a line."""
+    names: dict[str, list[str]] = {}
+    for spec in specs:
+        if spec.notes:
+            names.setdefault(spec.notes, []).append(f"`{spec.name}`")
+    if not names:
+        return ""
+    lines = [f"- {', '.join(models)}: {note}" for note, models in names.items()]
+    return "\n".join(["**Fidelity**", "", *lines])
+
+
+def readme_table() -> str:
+    """The short table, folded: most readers of the README look for one row of it."""
+    specs = [builder.spec for group in families().values() for builder in group]
+    columns = {
+        "Model": lambda spec: f"[`{spec.name}`]({spec.url})",
+        "Year": lambda spec: spec.year,
+        "Parameters": lambda spec: f"{spec.params:,}",
+        "MACs (M)": lambda spec: f"{spec.macs / 1e6:,.1f}",
+        "Input": image,
+        "Weights": tags,
+    }
+    summary = f"<details>\n<summary>All {len(specs)} models</summary>"
+    return f"{summary}\n\n{table(columns, specs)}\n\n</details>"
+
+
+def image(spec: ModelSpec) -> str:
+    return f"{spec.input_size} x {spec.input_size} x {spec.channels}"
+
+
+def tags(spec: ModelSpec) -> str:
+    return ", ".join(f"`{tag}`" for tag in spec.weights) or "none"
+
+
+def table(columns, specs: Iterable[ModelSpec]) -> str:
+    rows = [list(columns), ["---"] * len(columns)]
+    rows += [[str(column(spec)) for column in columns.values()] for spec in specs]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def documents(root: Path) -> dict[Path, str]:
+    """Every generated file and what it must hold."""
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"README.md must hold {BEGIN} and, after it, {END}.")
+    return {
+        root / "docs" / "models.md": models_page(),
+        root / "README.md": f"{before}{BEGIN}\n{readme_table()}\n{END}{after}",
+    }
+
+
+def stale(root: Path = ROOT) -> dict[Path, str]:
+    """The generated files that are missing or out of date, and what they must hold."""
+    return {
+        path: text
+        for path, text in documents(root).items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    }
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, name stale files")
+    check = parser.parse_args(arguments).check
+    found = stale(root)
+    for path, text in found.items():
+        if check:
+            print(f"{path.relative_to(root)} is out of date: run `make docs`.")
+        else:
+            path.write_text(text, encoding="utf-8", newline="\n")
+            print(f"{path.relative_to(root)} written.")
+    return int(check and bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
