@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_cnn_classics.layers import _arguments
@@ -61,22 +62,25 @@ class LocalResponseNormalization(keras.layers.Layer):
         self.data_format = _arguments.data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
+    def build(self, input_shape: Any) -> None:
+        channels = input_shape[_arguments.channel_axis(self.data_format)]
+        apart = np.abs(np.subtract.outer(np.arange(channels), np.arange(channels)))
+        self._near = (apart <= self.size // 2).astype("float32")
+
     def call(self, inputs: Any) -> Any:
-        last = self.data_format == "channels_last"
-        half = self.size // 2
         x = ops.cast(inputs, "float32")
-        edge = (half, half)
-        squares = ops.pad(
-            ops.square(x),
-            [(0, 0), (0, 0), (0, 0), edge] if last else [(0, 0), edge, (0, 0), (0, 0)],
-        )
-        channels = inputs.shape[_arguments.channel_axis(self.data_format)]
-        energy = sum(
-            squares[..., i : i + channels] if last else squares[:, i : i + channels]
-            for i in range(self.size)
-        )
-        alpha = self.alpha / (self.size if self.convention == "caffe" else 1)
-        return ops.cast(x * ops.power(self.k + alpha * energy, -self.beta), self.compute_dtype)
+        first = self.data_format == "channels_first"
+        squares = ops.square(x)
+        # A product with a band matrix is several times as fast as a sum of shifted slices, and so
+        # are two roots in place of a power (benchmarks/local_response_normalization.py).
+        energy = ops.matmul(ops.moveaxis(squares, 1, -1) if first else squares, self._near)
+        energy = ops.moveaxis(energy, -1, 1) if first else energy
+        base = self.k + self.alpha / (self.size if self.convention == "caffe" else 1) * energy
+        if self.beta == 0.75:
+            scale = ops.rsqrt(base * ops.sqrt(base))
+        else:
+            scale = ops.power(base, -self.beta)
+        return ops.cast(x * scale, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape

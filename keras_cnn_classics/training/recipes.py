@@ -51,7 +51,7 @@ _LENET = Recipe(
     learning_rate=3e-3,
     weight_decay=0.1,
     batch_size=64,
-    epochs=20,
+    epochs=30,
     resize="pad",
     source="chosen on MNIST by this project; the paper's is a diagonal Levenberg-Marquardt method",
 )
