@@ -46,7 +46,9 @@ def demo(
         f"LeNet-5 (1998): {spec.params:,} parameters. It learns from {data.sizes['train']} "
         f"handwritten digits; {data.sizes['test']} others are kept for the test."
     )
-    summary = run(builder, data, settings, output, seed=seed, options={}, overwrite=True)
+    summary = run(
+        builder, data, settings, output, seed=seed, validation=0.0, options={}, overwrite=True
+    )
 
     again = keras.saving.load_model(output / "best.keras")
     assert data.test is not None  # the digits have one
@@ -81,9 +83,8 @@ def _draw(images: Any, true: Any, distances: Any, path: Path) -> None:
     right = np.flatnonzero(~wrong)[:: max(1, len(true) // SHOWN)]
     order = np.concatenate([np.flatnonzero(wrong), right])
     figure, axes = plt.subplots(4, SHOWN // 4, figsize=(SHOWN // 4, 5.2), layout="constrained")
-    axis_first = images.shape[1] == 1
     for i, axis in zip(order, axes.flat, strict=False):
-        axis.imshow(images[i][0] if axis_first else images[i][..., 0], cmap="gray_r")
+        axis.imshow(np.squeeze(images[i]), cmap="gray_r")
         title = f"{guesses[i]}   ({distances[i].min():.1f})"
         axis.set_title(title, fontsize=8, color="tab:red" if wrong[i] else "black")
         if wrong[i]:

@@ -43,7 +43,9 @@ def evaluate(
         image_size=_size(model),
         channels=spec.channels,
         batch_size=batch_size,
+        # The split of the run, so that what it has learned from is not what it is measured on.
         seed=facts.get("seed", 0),
+        validation=facts.get("validation", 0.1),
         resize=resize or settings.get("resize") or training.recipe(spec).resize,
         preprocess=facts.get("preprocessing", spec.preprocessing),
         data_dir=data_dir,

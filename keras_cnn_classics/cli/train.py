@@ -97,6 +97,7 @@ def train(
         settings,
         folder,
         seed=seed,
+        validation=validation,
         options=parsed,
         weights=weights,
         classes=classes,
@@ -112,6 +113,7 @@ def run(
     folder: Path,
     *,
     seed: int,
+    validation: float,
     options: dict[str, Any],
     weights: str | None = None,
     classes: int | None = None,
@@ -140,6 +142,7 @@ def run(
         "classifier_activation": activation,
         "preprocessing": builder.spec.preprocessing,
         "seed": seed,
+        "validation": validation,
         "recipe": dataclasses.asdict(settings),
     }
     try:
