@@ -21,7 +21,18 @@ from keras_cnn_classics.registry import (
 )
 
 if TYPE_CHECKING:
-    from keras_cnn_classics.applications import *  # noqa: F403
+    from keras_cnn_classics import (
+        blocks,
+        data,
+        inspection,
+        layers,
+        preprocessing,
+        registry,
+        testing,
+        training,
+        weights,
+    )
+    from keras_cnn_classics.applications import *
 
 _BUILDERS = tuple(dir(applications))
 _SUBPACKAGES = (
@@ -50,12 +61,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _BUILDERS:
-        return getattr(applications, name)
-    if name in _SUBPACKAGES:
-        return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # it would tell a type checker that every name is there
+
+    def __getattr__(name: str) -> Any:
+        if name in _BUILDERS:
+            return getattr(applications, name)
+        if name in _SUBPACKAGES:
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

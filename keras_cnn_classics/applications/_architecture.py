@@ -12,7 +12,7 @@ import dataclasses
 import difflib
 import inspect
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import keras
 from keras import layers
@@ -27,13 +27,40 @@ from keras_cnn_classics.weights.torch_layout import TorchNames
 Head = Callable[..., Any]
 
 
+class Trunk(Protocol):
+    """A decorated trunk: the function from image to feature map, and the maker of variants."""
+
+    def __call__(self, x: Any, **options: Any) -> Any: ...
+
+    def variant(
+        self,
+        name: str,
+        *,
+        params: int,
+        macs: int,
+        head: Head = ...,
+        torch_names: TorchNames | None = ...,
+        **row: Any,
+    ) -> Builder:
+        """Makes the builder of one row of the table, and registers it.
+
+        Args:
+            name: Name of the model.
+            params: Trainable parameters.
+            macs: Multiply-adds for one image.
+            head: Another classifier than the trunk's.
+            torch_names: Another mapping of names than the trunk's.
+            **row: Further fields of `ModelSpec`, and options of trunk and head.
+        """
+
+
 def architecture(
     *,
     head: Head,
     aux_head: Head | None = None,
     torch_names: TorchNames | None = None,
     **shared: Any,
-) -> Callable[[Any], Any]:
+) -> Callable[[Callable[..., Any]], Trunk]:
     """Decorates a trunk, so that named variants can be made of it.
 
     Args:
@@ -43,12 +70,10 @@ def architecture(
         **shared: Fields of `ModelSpec` that all variants share.
 
     Returns:
-        A decorator that gives the trunk a method `variant(name, *, params, macs, ...)`, which
-        takes further fields of `ModelSpec`, another `head` or `torch_names`, and the options of
-        trunk and head; it registers the builder and returns it.
+        A decorator that gives the trunk the method `variant`.
     """
 
-    def decorate(trunk: Any) -> Any:
+    def decorate(trunk: Any) -> Trunk:
         def variant(
             name: str,
             *,
@@ -72,7 +97,7 @@ def architecture(
             return builder
 
         trunk.variant = variant
-        return trunk
+        return cast(Trunk, trunk)
 
     return decorate
 
