@@ -138,7 +138,11 @@ def test_wrong_files(vgg11, tmp_path):
     write_legacy_h5(other, tmp_path / "vgg13.h5")
     fails("vgg13.h5", r"unknown layers block1_conv2, block2_conv2")
     write_legacy_h5(kcc.VGG11(**TINY, classes=6), tmp_path / "classes.h5")
-    fails("classes.h5", r"another shape predictions \[\(24, 6\), \(6,\)\] instead of .*\(24, 5\)")
+    fails("classes.h5", r"its classifier has 6 classes\. Received: classes=5")
+    kcc.VGG11(**TINY, classes=6).save_weights(tmp_path / "classes.weights.h5")
+    fails("classes.weights.h5", r"its classifier has 6 classes\. Received: classes=5")
+    write_legacy_h5(kcc.VGG11(**{**TINY, "units": (32, 25)}, classes=5), tmp_path / "units.h5")
+    fails("units.h5", r"another shape fc2 .*\(32, 25\).* instead of .*\(32, 24\)")
     save_file({**tensors, "features.99.weight": X}, tmp_path / "more.safetensors")
     fails("more.safetensors", "belong to no layer: features.99.weight")
     del tensors["features.18.weight"], tensors["features.18.bias"]

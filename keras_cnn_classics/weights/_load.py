@@ -8,7 +8,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -104,11 +104,19 @@ def _load_keras(model: Any, path: Path) -> None:
 
 def _compare_shapes(found: Iterable[Any], wanted: Iterable[Any]) -> None:
     in_file, in_model = (Counter(map(tuple, shapes)) for shapes in (found, wanted))
+    theirs, ours = (sorted(a - b) for a, b in ((in_file, in_model), (in_model, in_file)))
+    if len(theirs) == len(ours) == 2 and {len(shape) for shape in (*theirs, *ours)} == {1, 2}:
+        # Only a kernel and a bias differ: the most common mistake has a message of its own.
+        _refuse_classes(theirs[0][-1], ours[0][-1])
     if in_file != in_model:
         raise ValueError(
             f"the model has weights of shapes {_few(in_model - in_file)} that the file lacks, and "
             f"the file has {_few(in_file - in_model)} that the model lacks"
         )
+
+
+def _refuse_classes(found: int, wanted: int) -> NoReturn:
+    raise ValueError(f"its classifier has {found} classes. Received: classes={wanted}")
 
 
 def _assign(
@@ -124,6 +132,8 @@ def _assign(
     for name in wanted.keys() & arrays.keys():
         found = [a.shape for a in arrays[name]]
         shapes = [tuple(w.shape) for w in wanted[name].weights]
+        if name == "predictions" and found[-1] != shapes[-1]:
+            _refuse_classes(found[-1][-1], shapes[-1][-1])
         if found != shapes:
             misshapen.append(f"{name} {found} instead of {shapes}")
     order = list(arrays)
