@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -52,6 +53,14 @@ class WeightsSource:
     top5: float | None = None
     license: str = ""
     origin: str = ""
+
+    def file(self, *, include_top: bool) -> WeightsFile:
+        """The file to use: the smaller one for a trunk, where it is published."""
+        found = self.top if include_top or self.no_top is None else self.no_top
+        found = found or self.no_top
+        if found is None:
+            raise ValueError("A `WeightsSource` must have a file. Received none.")
+        return found
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,7 @@ class Builder(Protocol):
 
     spec: ModelSpec
     __name__: str
+    __module__: str
 
     def __call__(
         self,
@@ -136,6 +146,7 @@ class Builder(Protocol):
 
 _BUILDERS: dict[str, Builder] = {}
 _LOADERS: list[Callable[[], None]] = []
+_LOCK = threading.RLock()
 
 
 def register(builder: Builder) -> None:
@@ -145,7 +156,9 @@ def register(builder: Builder) -> None:
         ValueError: If another builder has that name, whatever the case of its letters.
     """
     name = builder.spec.name
-    if name.lower() in _BUILDERS:
+    other = _BUILDERS.get(name.lower())
+    # A cell of a notebook is run again and again; what it defines replaces what it defined.
+    if other is not None and not (builder.__module__ == other.__module__ == "__main__"):
         raise ValueError(f"Model names must be unique. Received: {name!r}, registered already.")
     _BUILDERS[name.lower()] = builder
 
@@ -174,7 +187,10 @@ def list_models(
         A list of names for `get_builder` and `build`.
     """
     _load()
-    first, last = year if isinstance(year, tuple) else (year or 0, year or 9999)
+    years = (0, 9999) if year is None else (year, year) if isinstance(year, int) else tuple(year)
+    if len(years) != 2 or not all(isinstance(y, int) for y in years):
+        raise ValueError(f"`year` must be a year, or the first and the last. Received: {year=}")
+    first, last = years
     specs = sorted((builder.spec for builder in _BUILDERS.values()), key=lambda spec: spec.year)
     return [
         spec.name
@@ -199,6 +215,8 @@ def get_builder(name: str) -> Builder:
         ValueError: If there is no such model; the message names those spelt like it.
     """
     _load()
+    if not isinstance(name, str):
+        raise ValueError(f"`name` must be the name of a model. Received: {name!r}")
     if name.lower() in _BUILDERS:
         return _BUILDERS[name.lower()]
     near = difflib.get_close_matches(name.lower(), _BUILDERS, n=3)
@@ -213,6 +231,7 @@ def build(name: str, **kwargs: Any) -> keras.Model:
 
 
 def _load() -> None:
-    while _LOADERS:
-        _LOADERS[-1]()
-        _LOADERS.pop()
+    with _LOCK:
+        while _LOADERS:
+            _LOADERS[-1]()
+            _LOADERS.pop()

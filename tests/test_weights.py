@@ -134,7 +134,7 @@ def test_wrong_files(vgg11, tmp_path):
 
     other = kcc.VGG13(**TINY, classes=5)
     other.save_weights(tmp_path / "vgg13.weights.h5")
-    fails("vgg13.weights.h5", "the model lacks")
+    fails("vgg13.weights.h5", r"unknown layers block1_conv2, block2_conv2")
     write_legacy_h5(other, tmp_path / "vgg13.h5")
     fails("vgg13.h5", r"unknown layers block1_conv2, block2_conv2")
     write_legacy_h5(kcc.VGG11(**TINY, classes=6), tmp_path / "classes.h5")
@@ -157,6 +157,47 @@ def test_a_checkpoint_of_pytorch_for_a_network_without_names(tmp_path):
     save_file({"x": X}, tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match="no PyTorch checkpoint of this architecture"):
         kcc.LeNet5(weights=tmp_path / "x.safetensors")
+
+
+def test_a_network_with_the_same_weights_but_other_layers(tmp_path):
+    kcc.VGG11LRN(**TINY, classes=5).save(tmp_path / "lrn.keras")
+    with pytest.raises(ValueError, match="its layer 2 is LocalResponseNormalization"):
+        kcc.VGG11(**TINY, classes=5, weights=tmp_path / "lrn.keras")
+    kcc.LeNet5(activation="relu").save(tmp_path / "relu.keras")
+    with pytest.raises(ValueError, match=r"its layer \d+ is Activation, activation relu"):
+        kcc.LeNet5(activation="elu", weights=tmp_path / "relu.keras")
+    scores = kcc.LeNet5(activation="relu", classifier_activation=None)
+    scores.save(tmp_path / "scores.keras")  # what it gives does not change what it is
+    again = kcc.LeNet5(activation="relu", weights=tmp_path / "scores.keras")
+    for a, b in zip(scores.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("form", ["weights.h5", "keras"])
+def test_a_prefix_does_not_come_between_a_network_and_its_file(vgg11, form, tmp_path):
+    save = {"weights.h5": "save_weights", "keras": "save"}[form]
+    prefixed = kcc.VGG11(**TINY, classes=5, prefix="left_")
+    getattr(prefixed, save)(tmp_path / f"left.{form}")
+    getattr(vgg11, save)(tmp_path / f"plain.{form}")
+    for name, expected in (("left", prefixed), ("plain", vgg11)):
+        for prefix in ("", "left_", "right_"):
+            model = kcc.VGG11(**TINY, classes=5, prefix=prefix, weights=tmp_path / f"{name}.{form}")
+            np.testing.assert_array_equal(run(model), run(expected))
+
+
+@pytest.mark.parametrize("form", ["weights.h5", "keras", "h5"])
+def test_a_file_for_a_network_behind_other_layers(vgg11, form, tmp_path):
+    path = tmp_path / f"vgg.{form}"
+    if form == "h5":
+        write_legacy_h5(vgg11, path)
+    else:
+        {"weights.h5": vgg11.save_weights, "keras": vgg11.save}[form](path)
+    image = keras.Input((32, 32, 3))
+    first = keras.layers.Conv2D(3, 1, name="first")
+    options = {key: value for key, value in TINY.items() if key != "input_shape"}
+    model = kcc.VGG11(**options, classes=5, input_tensor=first(image), weights=path)
+    first.set_weights([np.eye(3)[None, None], np.zeros(3)])
+    np.testing.assert_allclose(run(model), run(vgg11), rtol=1e-5, atol=1e-6)
 
 
 def test_a_trunk_is_not_taken_from_a_deeper_one(tmp_path):

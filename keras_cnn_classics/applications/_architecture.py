@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import inspect
+import os
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -131,20 +131,20 @@ def _make_builder(parts: _Parts) -> Builder:
     spec = parts.spec
 
     def builder(
-        include_top=True,
-        weights=spec.default_weights,
-        input_tensor=None,
-        input_shape=None,
-        pooling=None,
-        classes=spec.classes,
-        classifier_activation="softmax",
-        name=None,
+        include_top: bool = True,
+        weights: str | os.PathLike[str] | None = spec.default_weights,
+        input_tensor: Any = None,
+        input_shape: tuple[int | None, ...] | None = None,
+        pooling: str | None = None,
+        classes: int = spec.classes,
+        classifier_activation: Any = "softmax",
+        name: str | None = None,
         *,
-        aux=False,
-        prefix="",
-        **options,
-    ):
-        _check_options(parts, options)
+        aux: bool = False,
+        prefix: str = "",
+        **options: Any,
+    ) -> keras.Model:
+        _arguments.check_options(spec.name, options, parts.options)
         source = _arguments.check(
             spec,
             include_top=include_top,
@@ -162,29 +162,32 @@ def _make_builder(parts: _Parts) -> Builder:
             outputs = _connect(
                 parts, image, include_top, pooling, classes, classifier_activation, aux, options
             )
-        inputs = keras.utils.get_source_inputs(image)
-        inputs = inputs[0] if len(inputs) == 1 else inputs
-        model = keras.Model(inputs, outputs)
-        own = _own_layers(model, image, given=input_tensor is not None)
+        # Only the layers made here, on an input of its own if `image` is a layer's output.
+        own = keras.Model(image, outputs)
         if source is not None:
             load_weights(
-                model,
+                own,
                 source,
-                layers=own,
                 name=spec.name,
                 include_top=include_top,
                 classes=classes,
                 torch_names=parts.torch_names and parts.torch_names(**_values(parts, options)),
             )
-        for layer in own if prefix else ():
-            layer.name = prefix + layer.name
-        # Built again, because a model takes the names of its outputs when it is made.
-        return keras.Model(inputs, outputs, name=name or prefix + spec.name.lower())
+        if prefix:
+            for layer in own.layers[0 if input_tensor is None else 1 :]:
+                layer.name = prefix + layer.name
+        # Built again, from the start, with the names that it shall have.
+        inputs = keras.utils.get_source_inputs(image)
+        return keras.Model(
+            inputs[0] if len(inputs) == 1 else inputs,
+            outputs,
+            name=name or prefix + spec.name.lower(),
+        )
 
     builder.__name__ = builder.__qualname__ = spec.name
     builder.__module__ = parts.trunk.__module__
     builder.__doc__ = docstring(spec, parts.trunk, parts.head, parts.options)
-    signature = inspect.signature(builder)
+    signature = inspect.signature(builder, eval_str=True)
     common = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     builder.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[*common, *parts.options.values()]
@@ -196,18 +199,6 @@ def _make_builder(parts: _Parts) -> Builder:
 
 def _values(parts: _Parts, options: dict[str, Any]) -> dict[str, Any]:
     return {**{key: option.default for key, option in parts.options.items()}, **options}
-
-
-def _check_options(parts: _Parts, options: dict[str, Any]) -> None:
-    for key in options:
-        if key not in parts.options:
-            near = difflib.get_close_matches(key, [*parts.options, *_arguments.NAMES], n=1)
-            guess = f" Did you mean `{near[0]}`?" if near else ""
-            known = ", ".join(f"`{option}`" for option in parts.options) or "none"
-            raise TypeError(
-                f"{parts.spec.name} takes the options {known}.{guess} "
-                f"Received: {key}={options[key]!r}"
-            )
 
 
 def _connect(
@@ -233,17 +224,9 @@ def _connect(
     if not aux:
         return x
     assert parts.aux_head is not None  # `aux` was checked against the spec
-    taps = keras.Model(keras.utils.get_source_inputs(image), features)
+    taps = keras.Model(image, features)
     outputs = {"predictions": x}
     for i, tap in enumerate(parts.spec.aux_taps, 1):
         y = taps.get_layer(tap).output
         outputs[f"aux{i}"] = parts.aux_head(y, classes, activation, name=f"aux{i}")
     return outputs
-
-
-def _own_layers(model: Any, image: Any, *, given: bool) -> list[Any]:
-    """The layers that this call has made: not those that lead to a given `input_tensor`."""
-    if not given:
-        return model.layers
-    before = {id(layer) for layer in keras.Model(model.inputs, image).layers}
-    return [layer for layer in model.layers if id(layer) not in before]

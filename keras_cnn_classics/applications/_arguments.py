@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import os
+import typing
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_cnn_classics import registry
 from keras_cnn_classics.registry import ModelSpec, WeightsSource
@@ -26,29 +31,68 @@ NAMES = (
 )
 
 
+INTEGERS = (int, np.integer)
+
+
+def check_options(
+    model: str, given: dict[str, Any], known: Mapping[str, inspect.Parameter]
+) -> None:
+    """Refuses options that a model does not have, and values of another type."""
+    for key, value in given.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, [*known, *NAMES], n=1)
+            guess = f" Did you mean `{near[0]}`?" if near else ""
+            names = ", ".join(f"`{option}`" for option in known) or "none"
+            raise TypeError(f"{model} takes the options {names}.{guess} Received: {key}={value!r}")
+        expected = known[key].annotation
+        if not _fits(value, expected):
+            kind = expected.__name__ if isinstance(expected, type) else str(expected)
+            kind = kind.replace("collections.abc.", "")
+            raise ValueError(f"`{key}` of {model} must be a {kind}. Received: {key}={value!r}")
+
+
+def _fits(value: Any, expected: Any) -> bool:
+    """Whether a value has the type that an option is annotated with."""
+    if typing.get_origin(expected) is Sequence:
+        (item,) = typing.get_args(expected)
+        return isinstance(value, (list, tuple)) and all(_fits(v, item) for v in value)
+    if expected in (int, float):
+        kinds = INTEGERS if expected is int else (*INTEGERS, float, np.floating)
+        return isinstance(value, kinds) and not isinstance(value, bool)
+    return isinstance(value, expected) if isinstance(expected, type) else True
+
+
+def check_activation(name: str, value: Any) -> None:
+    """Refuses what Keras does not know as an activation."""
+    try:
+        keras.activations.get(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"`{name}` must be the name of a Keras activation, a callable, or None. "
+            f"Received: {name}={value!r}"
+        ) from error
+
+
 def check(
     spec: ModelSpec,
     *,
-    include_top: bool,
+    include_top: Any,
     weights: Any,
     pooling: Any,
     classes: Any,
     classifier_activation: Any,
-    aux: bool,
+    aux: Any,
     prefix: Any,
 ) -> WeightsSource | Path | None:
     """Checks all arguments but the shape; gives the place that the weights come from."""
+    for flag, value in (("include_top", include_top), ("aux", aux)):
+        if not isinstance(value, (bool, np.bool_)):
+            raise ValueError(f"`{flag}` must be True or False. Received: {flag}={value!r}")
     if pooling not in (None, "avg", "max"):
         raise ValueError(f"`pooling` must be None, 'avg' or 'max'. Received: {pooling=}")
-    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+    if isinstance(classes, bool) or not isinstance(classes, INTEGERS) or classes < 1:
         raise ValueError(f"`classes` must be a positive integer. Received: {classes=}")
-    try:
-        keras.activations.get(classifier_activation)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            "`classifier_activation` must be the name of a Keras activation, a callable, or None "
-            f"for scores. Received: {classifier_activation=}"
-        ) from error
+    check_activation("classifier_activation", classifier_activation)
     if aux and not (include_top and spec.aux_taps):
         raise ValueError(
             "`aux=True` needs `include_top=True` and a model whose paper has auxiliary "
@@ -111,7 +155,7 @@ def image_shape(
         shape = ()
     if len(shape) != 3:
         raise ValueError(f"`input_shape` must be {order}. Received: {input_shape=}")
-    if not all(n is None or (isinstance(n, int) and n > 0) for n in shape):
+    if not all(n is None or (isinstance(n, INTEGERS) and n > 0) for n in shape):
         raise ValueError(
             f"`input_shape` must be {order}, each a positive integer. Received: {input_shape=}"
         )

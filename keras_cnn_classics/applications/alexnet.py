@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import conv, max_pool
+from keras_cnn_classics.blocks.core import conv, exactly, max_pool
 from keras_cnn_classics.blocks.heads import mlp
 from keras_cnn_classics.layers import LocalResponseNormalization
 
@@ -34,30 +34,30 @@ from keras_cnn_classics.layers import LocalResponseNormalization
     min_size=67,
     fixed_top=True,
     preprocessing="caffe",
-    tiny={"width": 16, "units": (32, 24)},
+    tiny={"widths": (16, 48, 64, 64, 32), "units": (32, 24)},
     notes="The paper says 224 pixels, but its 55x55 maps need 227.",
 )
-def alexnet(x: Any, *, groups: int = 2, width: int = 96) -> Any:
+def alexnet(x: Any, *, groups: int = 2, widths: Sequence[int] = (96, 256, 384, 384, 256)) -> Any:
     """AlexNet, the winner of ILSVRC 2012.
 
     Args:
         x: Image batch.
         groups: Towers that conv2, conv4 and conv5 are split into.
-        width: Filters of conv1; the other convolutions keep their ratio to it. Must be a
-            multiple of 6 `groups` or of 16.
+        widths: Filters of the five convolutions.
 
     Returns:
         Feature map of stride 32: 6x6 for an image of 227x227.
     """
-    x = conv(x, width, 11, 4, name="conv1", padding="valid")
+    n1, n2, n3, n4, n5 = exactly(5, widths, "widths")
+    x = conv(x, n1, 11, 4, name="conv1", padding="valid")
     x = LocalResponseNormalization(name="norm1")(x)
     x = max_pool(x, name="pool1")
-    x = conv(x, width * 8 // 3, 5, name="conv2", groups=groups)
+    x = conv(x, n2, 5, name="conv2", groups=groups)
     x = LocalResponseNormalization(name="norm2")(x)
     x = max_pool(x, name="pool2")
-    x = conv(x, width * 4, 3, name="conv3")
-    x = conv(x, width * 4, 3, name="conv4", groups=groups)
-    x = conv(x, width * 8 // 3, 3, name="conv5", groups=groups)
+    x = conv(x, n3, 3, name="conv3")
+    x = conv(x, n4, 3, name="conv4", groups=groups)
+    x = conv(x, n5, 3, name="conv5", groups=groups)
     return max_pool(x, name="pool5")
 
 
@@ -78,25 +78,26 @@ def _owt_names(**_: Any) -> Mapping[str, Sequence[str]]:
     stride=32,
     min_size=63,
     fixed_top=True,
-    tiny={"width": 16, "units": (32, 24)},
+    tiny={"widths": (16, 48, 64, 64, 32), "units": (32, 24)},
 )
-def alexnet_owt(x: Any, *, width: int = 64) -> Any:
+def alexnet_owt(x: Any, *, widths: Sequence[int] = (64, 192, 384, 256, 256)) -> Any:
     """AlexNet of "one weird trick", as torchvision builds it.
 
     Args:
         x: Image batch.
-        width: Filters of conv1; the other convolutions keep their ratio to it.
+        widths: Filters of the five convolutions.
 
     Returns:
         Feature map of stride 32: 6x6 for an image of 224x224.
     """
-    x = conv(x, width, 11, 4, name="conv1", padding=2)
+    n1, n2, n3, n4, n5 = exactly(5, widths, "widths")
+    x = conv(x, n1, 11, 4, name="conv1", padding=2)
     x = max_pool(x, name="pool1")
-    x = conv(x, width * 3, 5, name="conv2")
+    x = conv(x, n2, 5, name="conv2")
     x = max_pool(x, name="pool2")
-    x = conv(x, width * 6, 3, name="conv3")
-    x = conv(x, width * 4, 3, name="conv4")
-    x = conv(x, width * 4, 3, name="conv5")
+    x = conv(x, n3, 3, name="conv3")
+    x = conv(x, n4, 3, name="conv4")
+    x = conv(x, n5, 3, name="conv5")
     return max_pool(x, name="pool5")
 
 

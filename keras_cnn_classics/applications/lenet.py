@@ -25,6 +25,7 @@ import numpy as np
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
+from keras_cnn_classics.applications._arguments import check_activation
 from keras_cnn_classics.blocks.core import conv, max_pool
 from keras_cnn_classics.blocks.heads import mlp, predictions
 from keras_cnn_classics.layers import (
@@ -101,6 +102,7 @@ def _check(name: str, value: str, known: tuple[str, ...]) -> None:
 def _activate(x: Any, activation: str, name: str) -> Any:
     if activation == "scaled_tanh":
         return ScaledTanh(name=name)(x)
+    check_activation("activation", activation)
     return layers.Activation(activation, name=name)(x)
 
 
@@ -110,7 +112,7 @@ def _kernel_initializer(activation: str) -> Any:
 
 def _subsample(x: Any, kind: str, activation: str, *, name: str) -> Any:
     if kind == "trainable":
-        x = TrainableSubsampling(coefficient_initializer=FanInUniform(fan_in=4), name=name)(x)
+        x = TrainableSubsampling(name=name)(x)
         return _activate(x, activation, f"{name}_act")
     if kind == "average":
         return layers.AveragePooling2D(2, name=name)(x)

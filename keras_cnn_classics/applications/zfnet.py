@@ -2,7 +2,6 @@
 
 Pictures of what the first layers had learned showed dead filters and aliasing, so the first
 convolution became smaller and denser, 7x7 in steps of 2, and the second got a step of 2.
-The network won ILSVRC 2013.
 
 References:
     - [Visualizing and understanding convolutional networks](https://arxiv.org/abs/1311.2901),
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import conv, max_pool
+from keras_cnn_classics.blocks.core import conv, exactly, max_pool
 from keras_cnn_classics.blocks.heads import mlp
 from keras_cnn_classics.layers import LocalResponseNormalization
 
@@ -34,7 +33,7 @@ from keras_cnn_classics.layers import LocalResponseNormalization
     notes="The contrast normalization is AlexNet's, after each pool as in figure 3.",
 )
 def zfnet(x: Any, *, widths: Sequence[int] = (96, 256, 384, 384, 256)) -> Any:
-    """ZFNet, the winner of ILSVRC 2013.
+    """ZFNet: AlexNet with a finer first layer.
 
     Args:
         x: Image batch.
@@ -43,14 +42,15 @@ def zfnet(x: Any, *, widths: Sequence[int] = (96, 256, 384, 384, 256)) -> Any:
     Returns:
         Feature map of stride 32: 6x6 for an image of 224x224.
     """
-    x = conv(x, widths[0], 7, 2, name="conv1", padding=1)
+    n1, n2, *rest = exactly(5, widths, "widths")
+    x = conv(x, n1, 7, 2, name="conv1", padding=1)
     x = max_pool(x, name="pool1", padding="same")
     x = LocalResponseNormalization(name="norm1")(x)
-    x = conv(x, widths[1], 5, 2, name="conv2", padding="valid")
+    x = conv(x, n2, 5, 2, name="conv2", padding="valid")
     x = max_pool(x, name="pool2", padding="same")
     x = LocalResponseNormalization(name="norm2")(x)
-    for i in (3, 4, 5):
-        x = conv(x, widths[i - 1], 3, name=f"conv{i}")
+    for i, n in enumerate(rest, 3):
+        x = conv(x, n, 3, name=f"conv{i}")
     return max_pool(x, name="pool5")
 
 

@@ -6,6 +6,7 @@ model's layer names never depend on what was built before it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -15,6 +16,17 @@ from keras import layers
 def channel_axis() -> int:
     """The axis of the channels in a 4D tensor, in Keras's global data format."""
     return -1 if keras.config.image_data_format() == "channels_last" else 1
+
+
+def exactly(count: int, values: Sequence[int], name: str) -> Sequence[int]:
+    """The values of an option that must be so many.
+
+    Raises:
+        ValueError: If they are more or fewer.
+    """
+    if len(values) != count:
+        raise ValueError(f"`{name}` must hold {count} numbers. Received: {name}={values!r}")
+    return values
 
 
 def conv(

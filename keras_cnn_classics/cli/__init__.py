@@ -8,26 +8,32 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import Any
 
 import typer
 
 from keras_cnn_classics.cli import demo, evaluate, list_, predict, show, train
-from keras_cnn_classics.cli._common import fail
+from keras_cnn_classics.cli._common import one_line
+
+PROGRAM = "keras-cnn-classics"
+DEBUG = "With --debug anywhere on the line, an error shows its traceback."
 
 app = typer.Typer(
     help="Classic convolutional networks for Keras: look at them, train them, use them.",
-    epilog="With --debug anywhere on the line, an error shows its traceback.",
-    no_args_is_help=True,
+    epilog=DEBUG,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("list")(list_.list_models)
-app.command("show")(show.show)
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("predict")(predict.predict)
-app.command("demo")(demo.demo)
+app.command("list", epilog=DEBUG)(list_.list_models)
+app.command("show", epilog=DEBUG)(show.show)
+app.command("train", epilog=DEBUG)(train.train)
+app.command("evaluate", epilog=DEBUG)(evaluate.evaluate)
+app.command("predict", epilog=DEBUG)(predict.predict)
+app.command("demo", epilog=DEBUG)(demo.demo)
+
+# Wrong usage of any kind; its own module is private in Typer.
+_UsageError: Any = typer.BadParameter.__mro__[1]
 
 
 def main() -> None:
@@ -37,8 +43,18 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        app(arguments, prog_name="keras-cnn-classics")
+        code = app(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
+    except typer.Abort:
+        code = _say("Interrupted.", 130)
+    except _UsageError as error:
+        code = _say(f"Error: {one_line(error.format_message())} See {PROGRAM} --help.", 2)
     except Exception as error:
         if debug:
             raise
-        fail(error)
+        code = _say(f"Error: {one_line(error) or type(error).__name__}", 1)
+    sys.exit(code)
+
+
+def _say(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code

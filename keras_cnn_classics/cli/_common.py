@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import enum
+import inspect
 import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,11 +43,34 @@ DataDir = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def fail(error: BaseException) -> NoReturn:
-    """Ends the command with one line about an error."""
-    message = " ".join(str(error).split()) or type(error).__name__
-    print(f"Error: {message}", file=sys.stderr)
-    raise SystemExit(1)
+class Resize(enum.StrEnum):
+    """How an image of another size is fitted."""
+
+    crop = "crop"
+    stretch = "stretch"
+    pad = "pad"
+
+
+ResizeOption = Annotated[
+    Resize | None,
+    typer.Option(help="How images of another size are fitted. Default: the recipe's."),
+]
+Mode = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocess",
+        help="How pixels are prepared: caffe, tf, torch, lenet or unit. Default: as the weights "
+        "say, or else the paper.",
+    ),
+]
+Classes = Annotated[
+    int | None, typer.Option(min=1, help="Outputs of the network. Default: what is known of it.")
+]
+
+
+def one_line(message: object) -> str:
+    """A message without line breaks."""
+    return " ".join(str(message).split())
 
 
 @contextmanager
@@ -85,12 +111,13 @@ def find_builder(name: str) -> Builder:
 
 
 def parse_options(builder: Builder, options: list[str]) -> dict[str, Any]:
-    """`["depths=(1, 2)", "activation=relu"]` as keyword arguments of a builder's options."""
-    import inspect
+    """`["depths=(1, 2)", "activation=relu"]` as keyword arguments of a builder's options.
 
+    The network is built once with them, so that a wrong value is wrong usage.
+    """
     known = list(inspect.signature(builder).parameters)
     own = known[known.index("prefix") + 1 :]
-    parsed = {}
+    parsed: dict[str, Any] = {}
     for option in options:
         key, equals, value = option.partition("=")
         if not equals or key not in own:
@@ -103,7 +130,23 @@ def parse_options(builder: Builder, options: list[str]) -> dict[str, Any]:
             parsed[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             parsed[key] = value  # a bare word is a string
+    if parsed:
+        try:
+            builder(weights=None, **parsed)
+        except (ValueError, TypeError) as error:
+            raise typer.BadParameter(str(error), param_hint="--option") from error
     return parsed
+
+
+def check_mode(mode: str | None) -> str | None:
+    """Refuses a mode of preprocessing that there is not."""
+    from keras_cnn_classics.preprocessing import MODES
+
+    if mode is not None and mode not in MODES:
+        raise typer.BadParameter(
+            f"Must be {', '.join(MODES)}. Received: {mode!r}", param_hint="--preprocess"
+        )
+    return mode
 
 
 def run_facts(weights: Path) -> dict[str, Any]:
@@ -119,34 +162,74 @@ def run_facts(weights: Path) -> dict[str, Any]:
         ) from error
 
 
-def load_model(
-    builder: Builder, weights: str, classes: int | None, options: dict[str, Any]
-) -> tuple[Any, dict[str, Any]]:
-    """Builds a network with weights; also gives the facts of the run that they come from.
+@dataclass(frozen=True)
+class Trained:
+    """A network with weights, and how its images are prepared."""
+
+    model: Any
+    preprocess: str
+    resize: str
+    facts: dict[str, Any]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        import keras
+
+        shape = self.model.input_shape[1:]
+        last = keras.config.image_data_format() == "channels_last"
+        height, width = shape[:2] if last else shape[1:]
+        return height, width
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """A name for each output; `None` for ImageNet's."""
+        outputs = self.model.output_shape[-1]
+        names = self.facts.get("class_names")
+        if names is None and outputs == 1000:
+            return None
+        return [*(names or ()), *map(str, range(len(names or ()), outputs))]
+
+
+def load_trained(
+    builder: Builder,
+    weights: str,
+    *,
+    classes: int | None,
+    options: dict[str, Any],
+    resize: Resize | None,
+    preprocess: str | None,
+) -> Trained:
+    """Builds a network with weights; what the user has not said comes from their run.
 
     Args:
         builder: The network.
         weights: A tag, or the path of a file that `train` or anybody else has left.
-        classes: Number of classes, if the user has said it.
-        options: Options of the network, if the user has given any.
+        classes: Number of classes, or `None`.
+        options: Options of the network.
+        resize: How images are fitted, or `None`.
+        preprocess: How pixels are prepared, or `None`.
 
     Returns:
-        The model, and the summary of its run.
+        The network, ready for images.
     """
-    path = Path(weights)
+    from keras_cnn_classics import training
+    from keras_cnn_classics.weights import preprocessing_of
+
+    spec, path = builder.spec, Path(weights)
     facts = run_facts(path)
-    if facts and facts.get("model") != builder.spec.name:
-        raise ValueError(
-            f"{path} is a checkpoint of {facts.get('model')}, not of {builder.spec.name}."
-        )
+    if facts.get("model") not in (None, spec.name):
+        raise ValueError(f"{path} is a checkpoint of {facts['model']}, not of {spec.name}.")
     arguments: dict[str, Any] = {"weights": weights, **facts.get("options", {}), **options}
     if facts:
         arguments["input_shape"] = tuple(facts["image_shape"])
-        arguments["classes"] = len(facts["class_names"])
+        arguments["classes"] = facts["classes"]
         arguments["classifier_activation"] = facts["classifier_activation"]
     if classes is not None:
         arguments["classes"] = classes
-    return builder(**arguments), facts
+    known = facts.get("preprocessing") or preprocessing_of(spec, weights)
+    fitted = facts.get("recipe", {}).get("resize") or training.recipe(spec).resize
+    return Trained(builder(**arguments), preprocess or known, resize or fitted, facts)
 
 
 def probabilities(model: Any, outputs: Any) -> Any:

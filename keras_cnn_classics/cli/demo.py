@@ -31,7 +31,7 @@ def demo(
 
     spec = builder.spec
     settings = dataclasses.replace(training.recipe(spec), epochs=30, batch_size=16)
-    training.prepare_folder(output, overwrite=True)
+    training.check_folder(output, overwrite=True)
     keras.utils.set_random_seed(seed)
     data = load(
         "digits",
@@ -47,7 +47,15 @@ def demo(
         f"handwritten digits; {data.sizes['test']} others are kept for the test."
     )
     summary = run(
-        builder, data, settings, output, seed=seed, validation=0.0, options={}, overwrite=True
+        builder,
+        data,
+        settings,
+        output,
+        seed=seed,
+        validation=0.0,
+        preprocess=spec.preprocessing,
+        options={},
+        overwrite=True,
     )
 
     again = keras.saving.load_model(output / "best.keras")

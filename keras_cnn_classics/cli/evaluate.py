@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from typing import Annotated, Any
 
@@ -9,7 +10,13 @@ import typer
 
 from keras_cnn_classics.cli import _common
 
-SPLITS = ("train", "validation", "test")
+
+class Split(enum.StrEnum):
+    """The parts of a data set."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
 
 
 def evaluate(
@@ -18,44 +25,49 @@ def evaluate(
     weights: Annotated[
         str, typer.Option(help="Weights: a tag such as imagenet, or a file such as best.keras.")
     ],
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    split: Annotated[Split, typer.Option(help="Which part of the data.")] = Split.test,
     options: _common.Options = [],  # noqa: B006  Typer copies it
-    resize: Annotated[str | None, typer.Option(help="crop, stretch or pad.")] = None,
+    classes: _common.Classes = None,
+    preprocess: _common.Mode = None,
+    resize: _common.ResizeOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 64,
     data_dir: _common.DataDir = None,
     as_json: _common.Json = False,
 ) -> None:
     """Measure the top-1 and top-5 error of a network on a data set."""
-    if split not in SPLITS:
-        raise typer.BadParameter(
-            f"Must be {', '.join(SPLITS)}. Received: {split!r}", param_hint="--split"
-        )
     builder = _common.find_builder(name)
     parsed = _common.parse_options(builder, options)
-    from keras_cnn_classics import training
+    _common.check_mode(preprocess)
     from keras_cnn_classics.data import load
 
     spec = builder.spec
-    model, facts = _common.load_model(builder, weights, None, parsed)
-    settings = facts.get("recipe", {})
+    trained = _common.load_trained(
+        builder, weights, classes=classes, options=parsed, resize=resize, preprocess=preprocess
+    )
+    facts = trained.facts
     images = load(
         data,
-        image_size=_size(model),
+        image_size=trained.size,
         channels=spec.channels,
         batch_size=batch_size,
         # The split of the run, so that what it has learned from is not what it is measured on.
         seed=facts.get("seed", 0),
         validation=facts.get("validation", 0.1),
-        resize=resize or settings.get("resize") or training.recipe(spec).resize,
-        preprocess=facts.get("preprocessing", spec.preprocessing),
+        resize=trained.resize,
+        preprocess=trained.preprocess,
         data_dir=data_dir,
         class_names=facts.get("class_names"),
     )
-    training.check_classes(model, images)
+    outputs = trained.model.output_shape[-1]
+    if not facts and outputs != len(images.class_names):
+        raise ValueError(
+            f"{data} has {len(images.class_names)} classes, but the network with these weights has "
+            f"{outputs} outputs, and nothing says which belong together."
+        )
     batches = getattr(images, split)
     if batches is None:
         raise ValueError(f"{data} has no {split} split.")
-    results = _measure(model, batches)
+    results = measure(trained.model, batches)
     results = {"model": spec.name, "data": images.name, "split": split, **results}
     if as_json:
         print(json.dumps(results))
@@ -66,15 +78,8 @@ def evaluate(
         print(f"  top-5 error {results['top5_error']:.2f} %")
 
 
-def _size(model: Any) -> tuple[int, int]:
-    import keras
-
-    shape = model.input_shape[1:]
-    last = keras.config.image_data_format() == "channels_last"
-    return tuple(shape[:2] if last else shape[1:])
-
-
-def _measure(model: Any, batches: Any) -> dict[str, Any]:
+def measure(model: Any, batches: Any) -> dict[str, Any]:
+    """Counts in how many images the true class is not the best, or among the best five."""
     import numpy as np
 
     ranks: list[int] = []

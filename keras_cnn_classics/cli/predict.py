@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from keras_cnn_classics.cli import _common
-from keras_cnn_classics.cli.evaluate import _size
 
 
 def predict(
@@ -21,31 +20,30 @@ def predict(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 5,
     options: _common.Options = [],  # noqa: B006  Typer copies it
-    classes: Annotated[
-        int | None, typer.Option(min=1, help="Classes of the weights, if they do not say.")
-    ] = None,
-    resize: Annotated[str | None, typer.Option(help="crop, stretch or pad.")] = None,
+    classes: _common.Classes = None,
+    preprocess: _common.Mode = None,
+    resize: _common.ResizeOption = None,
     as_json: _common.Json = False,
 ) -> None:
     """Name what is in pictures."""
     builder = _common.find_builder(name)
     parsed = _common.parse_options(builder, options)
+    _common.check_mode(preprocess)
     weights = weights or builder.spec.default_weights
     if weights is None:
         raise typer.BadParameter(
-            f"No weights of {builder.spec.name} are published: name a file, such as the "
+            f"No weights of {builder.spec.name} are registered: name a file, such as the "
             "best.keras that `train` leaves.",
             param_hint="--weights",
         )
-    from keras_cnn_classics import training
-
-    model, facts = _common.load_model(builder, weights, classes, parsed)
-    resize = resize or facts.get("recipe", {}).get("resize") or training.recipe(builder.spec).resize
+    trained = _common.load_trained(
+        builder, weights, classes=classes, options=parsed, resize=resize, preprocess=preprocess
+    )
     results: list[dict[str, Any]] = []
     problems = []
     for path in images:
         try:
-            answers = _answers(builder.spec, model, facts, path, resize, top)
+            answers = _answers(trained, builder.spec.channels, path, top)
             results.append({"image": str(path), "predictions": answers})
         except (ValueError, OSError) as error:
             problems.append(str(error))
@@ -60,23 +58,17 @@ def predict(
         raise ValueError("; ".join(problems))
 
 
-def _answers(
-    spec: Any, model: Any, facts: dict[str, Any], path: Path, resize: str, top: int
-) -> list[dict[str, Any]]:
+def _answers(trained: _common.Trained, channels: int, path: Path, top: int) -> list[dict[str, Any]]:
     import keras
     import numpy as np
 
     from keras_cnn_classics.data import decode_image, fit_image
     from keras_cnn_classics.preprocessing import decode_predictions, preprocess_input
 
-    pixels = fit_image(decode_image(path, spec.channels), _size(model), resize)
-    mode = facts.get("preprocessing", spec.preprocessing)
-    x = preprocess_input(pixels, mode, data_format="channels_last")[None]
+    pixels = fit_image(decode_image(path, channels), trained.size, trained.resize)
+    x = preprocess_input(pixels, trained.preprocess, data_format="channels_last")[None]
     if keras.config.image_data_format() == "channels_first":
         x = np.moveaxis(x, -1, 1)
-    scores = _common.probabilities(model, model.predict_on_batch(x))
-    names = facts.get("class_names")
-    if names is None and scores.shape[1] != 1000:
-        names = [str(i) for i in range(scores.shape[1])]
-    answers = decode_predictions(scores, min(top, scores.shape[1]), names)[0]
+    scores = _common.probabilities(trained.model, trained.model.predict_on_batch(x))
+    answers = decode_predictions(scores, top, trained.class_names)[0]
     return [answer._asdict() for answer in answers]

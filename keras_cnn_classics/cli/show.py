@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import sys
 from typing import Annotated, Any
@@ -49,11 +50,11 @@ def show(
 
 
 def _print(builder: Any, counted: Any) -> None:
-    import inspect
-
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from keras_cnn_classics import training
 
     spec = builder.spec
     # Not cut off when it goes to a file.
@@ -96,6 +97,8 @@ def _print(builder: Any, counted: Any) -> None:
     parameters = list(inspect.signature(builder).parameters.values())
     own = [str(p.replace(annotation=p.empty)) for p in parameters[10:]]
     console.print(escape(f"Options: {', '.join(own) or 'none'}."))
+    recipe = dataclasses.asdict(training.recipe(spec))
+    console.print(escape(f"Recipe: {', '.join(f'{k} {v}' for k, v in recipe.items())}."))
 
 
 def _kib(activations: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,20 @@ if TYPE_CHECKING:
     from keras_cnn_classics.training import Recipe
 
 
+class Optimizer(enum.StrEnum):
+    """The methods of training."""
+
+    adamw = "adamw"
+    sgd = "sgd"
+
+
+class BadImage(enum.StrEnum):
+    """What to do with files that are no images."""
+
+    skip = "skip"
+    error = "error"
+
+
 def train(
     name: _common.Name,
     data: _common.Source,
@@ -29,15 +44,23 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes through the images.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images in a step.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adamw or sgd.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Rate at the start.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
+    optimizer: Annotated[Optimizer | None, typer.Option(help="Method.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=1e-12, help="Rate at the start; it falls along a cosine.")
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(min=0.0, help="Weight decay.")] = None,
     size: Annotated[
         int | None, typer.Option(min=1, help="Height and width of the image. Default: the paper's.")
     ] = None,
-    resize: Annotated[str | None, typer.Option(help="crop, stretch or pad.")] = None,
+    resize: _common.ResizeOption = None,
+    preprocess: _common.Mode = None,
     validation: Annotated[
-        float, typer.Option(help="Share of the training images held out to choose the best epoch.")
+        float,
+        typer.Option(
+            min=0.0,
+            max=0.99,
+            help="Share of the training images held out to choose the best epoch; 0 for none.",
+        ),
     ] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="Decides weights, order and split.")] = 0,
     classes: Annotated[
@@ -45,13 +68,13 @@ def train(
     ] = None,
     data_dir: _common.DataDir = None,
     on_bad_image: Annotated[
-        str, typer.Option(help="What to do with files that are no images: skip or error.")
-    ] = "skip",
+        BadImage, typer.Option(help="What to do with files that are no images.")
+    ] = BadImage.skip,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run that the folder holds.")
     ] = False,
 ) -> None:
-    """Train a network; what is not said comes from its recipe.
+    """Train a network; what is not said comes from its recipe, which `show` names.
 
     The output folder gets last.keras and best.keras, history.csv, a TensorBoard log and
     summary.json. Ctrl-C keeps the network as it is at that moment in last.keras.
@@ -62,6 +85,7 @@ def train(
 
     from keras_cnn_classics import training
     from keras_cnn_classics.data import load
+    from keras_cnn_classics.weights import preprocessing_of
 
     spec = builder.spec
     given: dict[str, Any] = {
@@ -72,12 +96,11 @@ def train(
         "weight_decay": weight_decay,
         "resize": resize,
     }
-    settings = dataclasses.replace(
-        training.recipe(spec), **{k: v for k, v in given.items() if v is not None}
-    )
-    settings.make_optimizer(1)  # wrong settings are told before any work is done
+    given = {key: value for key, value in given.items() if value is not None}
+    settings = dataclasses.replace(training.recipe(spec), **given)
+    mode = _common.check_mode(preprocess) or preprocessing_of(spec, weights)
     folder = output or Path("runs") / f"{spec.name}-{Path(data).name}".lower()
-    training.prepare_folder(folder, overwrite=overwrite)
+    training.check_folder(folder, overwrite=overwrite)
     keras.utils.set_random_seed(seed)
     images = load(
         data,
@@ -87,7 +110,7 @@ def train(
         validation=validation,
         seed=seed,
         resize=settings.resize,
-        preprocess=spec.preprocessing,
+        preprocess=mode,
         data_dir=data_dir,
         on_bad_image=on_bad_image,
     )
@@ -98,6 +121,7 @@ def train(
         folder,
         seed=seed,
         validation=validation,
+        preprocess=mode,
         options=parsed,
         weights=weights,
         classes=classes,
@@ -114,6 +138,7 @@ def run(
     *,
     seed: int,
     validation: float,
+    preprocess: str,
     options: dict[str, Any],
     weights: str | None = None,
     classes: int | None = None,
@@ -139,8 +164,7 @@ def run(
     facts = {
         "model": builder.spec.name,
         "options": options,
-        "classifier_activation": activation,
-        "preprocessing": builder.spec.preprocessing,
+        "preprocessing": preprocess,
         "seed": seed,
         "validation": validation,
         "recipe": dataclasses.asdict(settings),

@@ -21,15 +21,16 @@ class LocalResponseNormalization(keras.layers.Layer):
     - `"paper"`: `a = alpha`, as in Krizhevsky et al. and in TensorFlow, and
     - `"caffe"`: `a = alpha / size`, as in Caffe and PyTorch, which both default to `k=1`.
 
-    The energy is computed in float32 under every dtype policy: the square of a moderate
+    The energy is computed in float32 at least, under every dtype policy: the square of a moderate
     activation overflows float16.
 
     Args:
         size: Odd int, the number of channels in the window. Defaults to `5`.
-        alpha: Float, the weight of the energy.
-        beta: Float, the exponent.
-        k: Float, the constant that keeps the denominator away from zero.
-        convention: `"paper"` or `"caffe"`: what `alpha` means.
+        alpha: Float, the weight of the energy. Defaults to `1e-4`, as do all defaults here
+            AlexNet's.
+        beta: Float, the exponent. Defaults to `0.75`.
+        k: Float, the constant that keeps the denominator away from zero. Defaults to `2`.
+        convention: `"paper"` or `"caffe"`: what `alpha` means. Defaults to `"paper"`.
         data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
 
     Input shape:
@@ -64,16 +65,23 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         channels = input_shape[_arguments.channel_axis(self.data_format)]
+        if channels is None:
+            raise ValueError(
+                f"Layer {self.name!r} needs a known number of channels. "
+                f"Received the input shape {tuple(input_shape)}."
+            )
         apart = np.abs(np.subtract.outer(np.arange(channels), np.arange(channels)))
         self._near = (apart <= self.size // 2).astype("float32")
 
     def call(self, inputs: Any) -> Any:
-        x = ops.cast(inputs, "float32")
+        x = ops.cast(inputs, "float64" if self.compute_dtype == "float64" else "float32")
         first = self.data_format == "channels_first"
         squares = ops.square(x)
         # A product with a band matrix is several times as fast as a sum of shifted slices, and so
         # are two roots in place of a power (benchmarks/local_response_normalization.py).
-        energy = ops.matmul(ops.moveaxis(squares, 1, -1) if first else squares, self._near)
+        energy = ops.matmul(
+            ops.moveaxis(squares, 1, -1) if first else squares, ops.cast(self._near, x.dtype)
+        )
         energy = ops.moveaxis(energy, -1, 1) if first else energy
         base = self.k + self.alpha / (self.size if self.convention == "caffe" else 1) * energy
         if self.beta == 0.75:

@@ -23,12 +23,12 @@ class PartiallyConnectedConv2D(keras.layers.Layer):
         connections: For each output map, the indices of the input maps that it sees.
         kernel_size: Height and width of the kernel.
         strides: Steps of the kernel. Defaults to `1`.
-        padding: `"valid"` or `"same"`.
-        use_bias: Whether each output map has a bias.
+        padding: `"valid"` or `"same"`. Defaults to `"valid"`.
+        use_bias: Whether each output map has a bias. Defaults to `True`.
         kernel_initializer: Initial kernel. By default uniform within `2.4 / fan_in`, where a
             unit's fan-in counts the input maps that it really sees.
-        bias_initializer: Initial bias.
-        kernel_regularizer: Penalty on the kernel.
+        bias_initializer: Initial bias. Defaults to zeros.
+        kernel_regularizer: Penalty on the kernel. Defaults to none.
         data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
 
     Input shape:

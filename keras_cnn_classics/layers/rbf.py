@@ -18,7 +18,8 @@ class EuclideanRBF(keras.layers.Layer):
 
     Args:
         centers: Array of shape `(units, features)`.
-        trainable: Whether the centres are learned. Defaults to `False`, as in the paper.
+        trainable_centers: Whether the centres are learned. Defaults to `False`, as in the paper;
+            setting the layer's `trainable` does not change it.
 
     Input shape:
         2D tensor, `(batch, features)`.
@@ -30,8 +31,8 @@ class EuclideanRBF(keras.layers.Layer):
         - [LeCun et al., 1998](https://doi.org/10.1109/5.726791), equation 7
     """
 
-    def __init__(self, centers: Any, trainable: bool = False, **kwargs: Any) -> None:
-        super().__init__(trainable=trainable, **kwargs)
+    def __init__(self, centers: Any, trainable_centers: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         centers = np.asarray(centers, "float32")
         if centers.ndim != 2:
             raise ValueError(
@@ -39,6 +40,7 @@ class EuclideanRBF(keras.layers.Layer):
                 f"Received an array of shape {centers.shape}."
             )
         self._initial_centers = centers
+        self.trainable_centers = trainable_centers
 
     def build(self, input_shape: Any) -> None:
         features = self._initial_centers.shape[1]
@@ -50,6 +52,7 @@ class EuclideanRBF(keras.layers.Layer):
         self.centers = self.add_weight(
             shape=self._initial_centers.shape,
             initializer=lambda shape, dtype: ops.convert_to_tensor(self._initial_centers, dtype),
+            trainable=self.trainable_centers,
             name="centers",
         )
 
@@ -61,4 +64,8 @@ class EuclideanRBF(keras.layers.Layer):
         return (input_shape[0], self._initial_centers.shape[0])
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "centers": self._initial_centers.tolist()}
+        return {
+            **super().get_config(),
+            "centers": self._initial_centers.tolist(),
+            "trainable_centers": self.trainable_centers,
+        }

@@ -17,8 +17,8 @@ class ScaledTanh(keras.layers.Layer):
     saturates.
 
     Args:
-        amplitude: Float, the asymptote.
-        slope: Float, the slope at the origin divided by `amplitude`.
+        amplitude: Float, the asymptote. Defaults to `1.7159`.
+        slope: Float, the slope at the origin divided by `amplitude`. Defaults to `2 / 3`.
 
     Input shape:
         Any.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_cnn_classics.layers import _arguments
+from keras_cnn_classics.layers.initializers import FanInUniform
 
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
@@ -17,8 +19,9 @@ class TrainableSubsampling(keras.layers.Layer):
     Args:
         pool_size: Height and width of the window. Defaults to `2`.
         strides: Steps of the window. Defaults to `pool_size`.
-        coefficient_initializer: Initial coefficients.
-        bias_initializer: Initial biases.
+        coefficient_initializer: Initial coefficients. By default uniform within 2.4 divided by
+            the size of the window, the paper's rule.
+        bias_initializer: Initial biases. Defaults to zeros.
         data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
 
     Input shape:
@@ -35,7 +38,7 @@ class TrainableSubsampling(keras.layers.Layer):
         self,
         pool_size: int | tuple[int, int] = 2,
         strides: int | tuple[int, int] | None = None,
-        coefficient_initializer: Any = "glorot_uniform",
+        coefficient_initializer: Any = None,
         bias_initializer: Any = "zeros",
         data_format: str | None = None,
         **kwargs: Any,
@@ -43,7 +46,9 @@ class TrainableSubsampling(keras.layers.Layer):
         super().__init__(**kwargs)
         self.pool_size = _arguments.pair(pool_size, "pool_size")
         self.strides = self.pool_size if strides is None else _arguments.pair(strides, "strides")
-        self.coefficient_initializer = keras.initializers.get(coefficient_initializer)
+        self.coefficient_initializer = keras.initializers.get(
+            coefficient_initializer or FanInUniform(fan_in=math.prod(self.pool_size))
+        )
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.data_format = _arguments.data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)

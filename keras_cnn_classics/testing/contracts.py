@@ -8,6 +8,7 @@ promise raises `AssertionError` with a sentence about it. `check(builder)` runs 
 from __future__ import annotations
 
 import inspect
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -157,6 +158,9 @@ def check_errors(builder: Builder) -> None:
         {"input_tensor": np.zeros((1, 64, 64, 3))},
         {"input_tensor": keras.Input((5,))},
         {"prefix": 3},
+        {"include_top": "imagenet"},
+        {"include_top": None},
+        {"aux": 1},
     ):
         _raises(ValueError, "Received", builder, **{"weights": None, **bad})
     if not spec.aux_taps:
@@ -220,8 +224,23 @@ def check_prefix(builder: Builder) -> None:
     x = images(shape)
     _same(_run(left, x), keras.ops.convert_to_numpy(both(x)[0]), "the left network in both")
     _same_after_saving(both, x)
-    alone = tiny(builder, prefix="solo_")
-    assert [layer.name for layer in alone.layers] == [f"solo_{name}" for name in plain]
+    alone = [layer.name for layer in tiny(builder, prefix="solo_").layers]
+    assert alone == [f"solo_{name}" for name in plain], f"prefixed names are {alone}"
+
+
+def check_stacking(builder: Builder) -> None:
+    """A second network of the kind can be built on what the first one gives."""
+    shape = image_shape(builder)
+    first = tiny(builder, include_top=False, pooling="avg", prefix="first_")
+    x = keras.layers.Dense(math.prod(shape), name="between")(first.output)
+    x = keras.layers.Reshape(shape, name="as_image")(x)
+    second = tiny(builder, input_tensor=x, prefix="second_")
+    names = [layer.name for layer in second.layers]
+    assert len(set(names)) == len(names), f"names are not unique: {names}"
+    own = [name for name in names if name.startswith("second_")]
+    plain = [layer.name for layer in tiny(builder).layers[1:]]
+    assert own == [f"second_{name}" for name in plain], f"prefixed names are {own}"
+    _same_after_saving(second, images(shape))
 
 
 def check_input_tensor(builder: Builder) -> None:
@@ -338,7 +357,8 @@ def check_aux(builder: Builder) -> None:
     taps = builder.spec.aux_taps
     if taps:
         expected = ["predictions", *(f"aux{i}" for i in range(1, len(taps) + 1))]
-        assert sorted(tiny(builder, aux=True).output) == sorted(expected)
+        found = sorted(tiny(builder, aux=True).output)
+        assert found == sorted(expected), f"the outputs are {found}"
 
 
 FULL = (check_params, check_features, check_signature, check_docstring, check_errors)
@@ -347,6 +367,7 @@ SMALL = (
     check_classes_and_activation,
     check_names,
     check_prefix,
+    check_stacking,
     check_input_tensor,
     check_save_load,
     check_config,

@@ -4,6 +4,6 @@ from .recipes import Recipe as Recipe
 from .recipes import loss_for as loss_for
 from .recipes import recipe as recipe
 from .run import Checkpoints as Checkpoints
-from .run import prepare_folder as prepare_folder
+from .run import check_folder as check_folder
 from .run import train as train
 from .run import check_classes as check_classes

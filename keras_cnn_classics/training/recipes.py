@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_cnn_classics import registry
 from keras_cnn_classics.layers import EuclideanRBF
 from keras_cnn_classics.registry import ModelSpec
 from keras_cnn_classics.training.losses import MaximumAPosteriori
@@ -66,17 +67,19 @@ _IMAGENET = Recipe(
 )
 
 
-def recipe(spec: ModelSpec) -> Recipe:
-    """Gives the settings for a model."""
+def recipe(model: str | ModelSpec) -> Recipe:
+    """Gives the settings for a model, by its name or spec."""
+    spec = registry.get_builder(model).spec if isinstance(model, str) else model
     return _LENET if spec.family == "lenet" else _IMAGENET
 
 
 def loss_for(model: Any) -> keras.losses.Loss:
     """Gives the loss that fits a model's output, for integer labels.
 
-    It is the cross-entropy of probabilities or scores, and LeNet-5's own for distances.
+    It is the cross-entropy of probabilities or scores, and LeNet-5's own for the negative
+    distances that `LeNet5(classifier_activation=None)` gives.
     """
-    if any(isinstance(layer, EuclideanRBF) for layer in model.layers):
-        return MaximumAPosteriori()
     linear = model.layers[-1].activation is keras.activations.linear
+    if linear and any(isinstance(layer, EuclideanRBF) for layer in model.layers):
+        return MaximumAPosteriori()
     return keras.losses.SparseCategoricalCrossentropy(from_logits=linear)

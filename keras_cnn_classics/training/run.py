@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,15 @@ import keras
 from keras_cnn_classics.data import ImageData
 from keras_cnn_classics.training.recipes import Recipe, loss_for
 
-SUMMARY = "summary.json"
+SUMMARY, HISTORY, LOG = "summary.json", "history.csv", "tensorboard"
+FILES = ("best.keras", "last.keras", HISTORY, SUMMARY)
 
 
-def prepare_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Makes the folder of a run, before anything is computed for it.
+def check_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Checks that a run can leave its files in a folder, and leaves no trace itself.
 
     Args:
-        folder: Where the run shall leave its files.
+        folder: Where the run shall leave its files; made when the run starts.
         overwrite: Whether a run that is already there may be replaced.
 
     Returns:
@@ -33,6 +35,7 @@ def prepare_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -
         OSError: If the folder cannot be made or written to.
     """
     path = Path(folder)
+    made = [p for p in (path, *path.parents) if not p.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
@@ -43,15 +46,25 @@ def prepare_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -
         raise OSError(
             f"{path} cannot be written to ({reason}): name another folder for the output."
         ) from error
-    found = [name for name in (SUMMARY, "last.keras", "best.keras") if (path / name).exists()]
+    finally:
+        for one in made:
+            if one.is_dir():
+                one.rmdir()
+    found = [name for name in FILES if (path / name).exists()]
     if found and not overwrite:
         raise FileExistsError(
             f"{path} holds a run already ({', '.join(found)}): name another folder, or ask to "
             "overwrite it."
         )
-    for name in (*found, "history.csv"):
-        (path / name).unlink(missing_ok=True)
     return path
+
+
+def _empty_folder(folder: Path) -> None:
+    """Makes the folder, and takes away what an earlier run has left in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / LOG, ignore_errors=True)
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -70,9 +83,12 @@ class Checkpoints(keras.callbacks.Callback):
         self._best = -math.inf
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = logs or {}
+        if not math.isfinite(logs.get("loss", 0.0)):
+            return  # such a network is of no use to anybody
         self.save("last.keras")
-        value = (logs or {}).get(self.monitor, math.inf)
-        if value > self._best or self.monitor not in (logs or {}):
+        value = logs.get(self.monitor, math.inf)
+        if value > self._best or self.monitor not in logs:
             self._best, self.best_epoch = value, epoch + 1
             self.save("best.keras")
 
@@ -99,8 +115,9 @@ def train(
     """Trains a model and leaves its files in a folder.
 
     The files are `last.keras` and `best.keras` (the best on the validation split, or the last if
-    there is none), `history.csv`, `tensorboard/` and `summary.json`. An interruption from the
-    keyboard leaves the model as it is at that moment in `last.keras`, and a summary.
+    there is none), `history.csv`, `tensorboard/` and `summary.json`, all of them up to date after
+    each epoch. An interruption from the keyboard leaves the model as it is at that moment in
+    `last.keras`. A run that is replaced is taken away when training starts, not before.
 
     Args:
         model: A model with one output for each class of the data.
@@ -121,61 +138,81 @@ def train(
         KeyboardInterrupt: After an interruption, when the files are in place.
     """
     check_classes(model, data)
-    folder = prepare_folder(folder, overwrite=overwrite)
+    folder = check_folder(folder, overwrite=overwrite)
     steps = settings.epochs * math.ceil(data.sizes["train"] / settings.batch_size)
     model.compile(settings.make_optimizer(steps), loss_for(model), metrics=["accuracy"])
+    _empty_folder(folder)
     checkpoints = Checkpoints(folder)
-    callbacks = [
-        keras.callbacks.CSVLogger(folder / "history.csv"),
-        checkpoints,  # after the history, which then has a row for every checkpoint
-        keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
-        keras.callbacks.TerminateOnNaN(),
-    ]
     start = time.perf_counter()
-    interrupted = False
+
+    def describe(**results: Any) -> dict[str, Any]:
+        """Writes the summary as far as the run has come."""
+        history = _read_history(folder / HISTORY)
+        best = history[checkpoints.best_epoch - 1] if checkpoints.best_epoch else {}
+        summary = {
+            "classes": model.output_shape[-1],
+            "classifier_activation": keras.activations.serialize(model.layers[-1].activation),
+            **(facts or {}),
+            "data": data.name,
+            "class_names": list(data.class_names),
+            "image_shape": list(data.image_shape),
+            "sizes": data.sizes,
+            "skipped": list(data.skipped),
+            "backend": keras.backend.backend(),
+            "seconds": round(time.perf_counter() - start, 1),
+            "epochs": len(history),
+            "best_epoch": checkpoints.best_epoch,
+            "best": {key: value for key, value in best.items() if key != "epoch"},
+            **results,
+        }
+        _write_json(folder / SUMMARY, summary)
+        return summary
+
+    describe(finished=False)
     try:
         model.fit(
             data.train,
             validation_data=data.validation,
             epochs=settings.epochs,
-            callbacks=callbacks,
+            callbacks=[
+                keras.callbacks.CSVLogger(folder / HISTORY),
+                checkpoints,  # after the history, which then has a row for every checkpoint
+                keras.callbacks.LambdaCallback(
+                    on_epoch_end=lambda epoch, logs: describe(finished=False)
+                ),
+                keras.callbacks.TensorBoard(folder / LOG, write_graph=False),
+                keras.callbacks.TerminateOnNaN(),
+            ],
             shuffle=False,  # the data is shuffled already, image by image
             verbose=verbose,
         )
+        _refuse_divergence(folder, settings, checkpoints)
+        results: dict[str, Any] = {}
+        if data.test is not None:
+            model.load_weights(folder / "best.keras")
+            test = model.evaluate(data.test, return_dict=True, verbose=0)
+            results = {"test": {**test, "error_percent": round(100 * (1 - test["accuracy"]), 3)}}
+        return describe(finished=True, **results)
     except KeyboardInterrupt:
-        interrupted = True
-        checkpoints.save("last.keras")
-    history = _read_history(folder / "history.csv")
-    summary = {
-        **(facts or {}),
-        "data": data.name,
-        "class_names": list(data.class_names),
-        "image_shape": list(data.image_shape),
-        "sizes": data.sizes,
-        "backend": keras.backend.backend(),
-        "seconds": round(time.perf_counter() - start, 1),
-        "epochs": len(history),
-        "interrupted": interrupted,
-        "best_epoch": checkpoints.best_epoch,
-    }
-    if checkpoints.best_epoch:
-        best = history[checkpoints.best_epoch - 1]
-        summary["best"] = {key: value for key, value in best.items() if key != "epoch"}
-    diverged = bool(history) and not math.isfinite(history[-1]["loss"])
-    if checkpoints.best_epoch and not interrupted and not diverged and data.test is not None:
-        model.load_weights(folder / "best.keras")
-        results = model.evaluate(data.test, return_dict=True, verbose=0)
-        summary["test"] = {**results, "error_percent": round(100 * (1 - results["accuracy"]), 3)}
-    _write_json(folder / SUMMARY, summary)
-    if diverged:
-        raise FloatingPointError(
-            f"The loss is not finite any more in epoch {len(history)}: lower the learning rate "
-            f"(now {settings.learning_rate:g}). {folder / 'best.keras'} is from epoch "
-            f"{checkpoints.best_epoch or '(none)'}."
-        )
-    if interrupted:
-        raise KeyboardInterrupt
-    return summary
+        if checkpoints.best_epoch < settings.epochs:
+            checkpoints.save("last.keras")
+        describe(finished=False, interrupted=True)
+        raise
+
+
+def _refuse_divergence(folder: Path, settings: Recipe, checkpoints: Checkpoints) -> None:
+    history = _read_history(folder / HISTORY)
+    if history and math.isfinite(history[-1]["loss"]):
+        return
+    kept = (
+        f"{folder / 'best.keras'} is from epoch {checkpoints.best_epoch}."
+        if checkpoints.best_epoch
+        else "No network was saved."
+    )
+    raise FloatingPointError(
+        f"The loss is not finite any more in epoch {len(history)}: lower the learning rate "
+        f"(now {settings.learning_rate:g}). {kept}"
+    )
 
 
 def check_classes(model: Any, data: ImageData) -> None:

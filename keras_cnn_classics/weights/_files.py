@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +29,26 @@ def read_legacy_h5(path: Path) -> dict[str, list[np.ndarray]]:
         return found
 
 
-def shapes_of_weights_h5(path: Path) -> list[tuple[int, ...]]:
-    """Lists the shapes of all weights in a `.weights.h5` file, in no particular order."""
-    shapes: list[tuple[int, ...]] = []
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and name.startswith(("layers/", "_layer_checkpoint")):
-            shapes.append(item.shape)
-
+def read_weights_h5(path: Path) -> dict[str, list[np.ndarray]]:
+    """Reads Keras's present layout: arrays in the order of the layer's weights, by layer."""
     with h5py.File(path, "r") as file:
-        file.visititems(visit)
-    return shapes
+        if "layers" not in file:
+            raise ValueError("it is an HDF5 file, but holds no Keras weights")
+        found = {}
+        for group in file["layers"].values():
+            variables = group["vars"]
+            if len(variables):
+                arrays = [np.asarray(variables[str(i)]) for i in range(len(variables))]
+                found[str(variables.attrs["name"])] = arrays
+        return found
+
+
+def read_keras(path: Path) -> tuple[dict[str, list[np.ndarray]], list[dict[str, Any]]]:
+    """Reads a whole saved model: its weights, and the configurations of its layers."""
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))["config"]
+        weights = read_weights_h5(Path(archive.extract("model.weights.h5", folder)))
+    return weights, config.get("layers", [])
 
 
 def read_safetensors(path: Path) -> Tensors:

@@ -1,54 +1,55 @@
-"""Loads weights into a model that has just been built."""
+"""Loads weights into a model."""
 
 from __future__ import annotations
 
 import logging
-import tempfile
-import zipfile
-from collections import Counter
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+import keras
 import numpy as np
 
-from keras_cnn_classics.registry import WeightsSource
+from keras_cnn_classics.registry import ModelSpec, WeightsSource
 from keras_cnn_classics.weights import _download, _files, torch_layout
 
 logger = logging.getLogger("keras_cnn_classics")
 
-_TORCH_SUFFIXES = (".pth", ".pt", ".th")
+_TORCH_SUFFIXES = (".safetensors", ".pth", ".pt", ".th")
+_SUFFIXES = (".weights.h5", ".keras", ".h5", *_TORCH_SUFFIXES)
 
 
 def load(
     model: Any,
-    source: WeightsSource | Path,
+    source: WeightsSource | str | os.PathLike[str],
     *,
-    layers: Sequence[Any],
-    name: str,
+    name: str | None = None,
     include_top: bool = True,
     classes: int | None = None,
     torch_names: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Loads published weights or a file, or says what does not fit.
+    """Loads published weights or a file, all of it or nothing.
 
     Args:
-        model: The model.
+        model: The model; its layers are matched by their names.
         source: Published weights, or the path of a file: `.weights.h5`, `.keras`, Keras's old
             `.h5`, `.safetensors`, `.pth`, `.pt` or `.th`.
-        layers: The layers to load into, in the model's order.
-        name: Name of the architecture, for messages.
-        include_top: Whether the model has its classifier.
-        classes: Number of the model's classes.
+        name: Name of the architecture, for messages. Defaults to the model's.
+        include_top: Whether the model has its classifier. Without it, what follows the last
+            layer of the model in a file is left out.
+        classes: Number of the model's classes. Where published weights have another, the last
+            layer keeps its values, and a warning is logged.
         torch_names: Names of the layers in PyTorch checkpoints.
 
     Raises:
         ValueError: If the file is damaged, of an unknown format, or of another model.
         OSError: If the file cannot be read or downloaded.
     """
+    name = name or model.name
     fresh: tuple[str, ...] = ()
     if isinstance(source, WeightsSource):
-        if include_top and classes != source.classes:
+        if include_top and classes not in (None, source.classes):
             fresh = ("predictions",)
             logger.warning(
                 "%s: the published classifier has %d classes, this model %d: `predictions` starts "
@@ -57,17 +58,12 @@ def load(
                 source.classes,
                 classes,
             )
-        file = source.top if include_top or source.no_top is None else source.no_top
-        path = _download.fetch(file)  # type: ignore[arg-type]
+        path = _download.fetch(source.file(include_top=include_top))
     else:
-        path = source
-
+        path = Path(source)
     try:
-        if path.name.endswith((".weights.h5", ".keras")):
-            _load_keras(model, path)
-        else:
-            arrays = _read(path, layers, torch_names)
-            _assign(arrays, layers, include_top=include_top, fresh=fresh)
+        arrays = _read(path, model, torch_names)
+        _assign(arrays, model.layers, include_top=include_top, fresh=fresh)
     except (FileNotFoundError, PermissionError, ImportError):
         raise
     except Exception as error:  # readers of foreign formats have errors of their own
@@ -75,48 +71,70 @@ def load(
         raise ValueError(f"{path} does not hold the weights of this {name}: {reason}") from error
 
 
+def preprocessing_of(spec: ModelSpec, weights: str | os.PathLike[str] | None) -> str:
+    """The mode of `preprocess_input` that goes with a builder's `weights`.
+
+    Published weights say it themselves. A checkpoint in PyTorch's layout was trained with
+    PyTorch's, as all that the registered mappings of names are for; else it is the paper's.
+    """
+    if isinstance(weights, str) and weights in spec.weights:
+        return spec.weights[weights].preprocessing
+    torch = weights is not None and Path(weights).suffix.lower() in _TORCH_SUFFIXES
+    return "torch" if torch else spec.preprocessing
+
+
 def _read(
-    path: Path, layers: Iterable[Any], torch_names: Mapping[str, Sequence[str]] | None
+    path: Path, model: Any, torch_names: Mapping[str, Sequence[str]] | None
 ) -> dict[str, list[np.ndarray]]:
+    if not path.name.lower().endswith(_SUFFIXES):
+        raise ValueError(f"the file name must end in {', '.join(_SUFFIXES)}")
     suffix = path.suffix.lower()
-    if suffix in (".h5", ".hdf5"):
+    if suffix in _TORCH_SUFFIXES:
+        if torch_names is None:
+            raise ValueError("no PyTorch checkpoint of this architecture is known")
+        reader = _files.read_safetensors if suffix == ".safetensors" else _files.read_torch
+        return torch_layout.convert(reader(path), torch_names, model.layers)
+    if suffix == ".keras":
+        arrays, configs = _files.read_keras(path)
+        _compare(configs, [keras.saving.serialize_keras_object(layer) for layer in model.layers])
+    elif path.name.lower().endswith(".weights.h5"):
+        arrays = _files.read_weights_h5(path)
+    else:
         return _files.read_legacy_h5(path)
-    if suffix != ".safetensors" and suffix not in _TORCH_SUFFIXES:
-        raise ValueError(
-            "the file name must end in .weights.h5, .keras, .h5, .safetensors, .pth, .pt or .th"
-        )
-    if torch_names is None:
-        raise ValueError("no PyTorch checkpoint of this architecture is known")
-    reader = _files.read_torch if suffix in _TORCH_SUFFIXES else _files.read_safetensors
-    return torch_layout.convert(reader(path), torch_names, layers)
+    return _without_prefix(arrays, [layer.name for layer in model.layers if layer.weights])
 
 
-def _load_keras(model: Any, path: Path) -> None:
-    """Loads Keras's own format, alone or out of a whole saved model."""
-    if path.suffix == ".keras":
-        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
-            _load_keras(model, Path(archive.extract("model.weights.h5", folder)))
-        return
-    # Keras matches layers by class and number: a file of another model can fit by accident.
-    _compare_shapes(_files.shapes_of_weights_h5(path), [w.shape for w in model.weights])
-    model.load_weights(path)
+def _compare(found: Sequence[Any], wanted: Sequence[Any]) -> None:
+    """Tells a network from one with the same weights but other layers or activations.
+
+    The last layer's activation does not count: training often has scores for its output.
+    """
+
+    def kinds(layers: Sequence[Any]) -> list[tuple[str, Any]]:
+        rows = [(one["class_name"], one["config"].get("activation")) for one in layers]
+        return [*rows[1:-1], (rows[-1][0], None)] if rows else []
+
+    theirs, ours = kinds(found), kinds(wanted)
+    for i, pair in enumerate(zip(theirs, ours, strict=False), 1):
+        if pair[0] != pair[1]:
+            (a, f), (b, g) = pair
+            raise ValueError(
+                f"its layer {i} is {a}, activation {f or 'none'}, where the model has {b}, "
+                f"activation {g or 'none'}"
+            )
+    if len(theirs) != len(ours):
+        raise ValueError(f"it has {len(theirs)} layers, the model {len(ours)}")
 
 
-def _compare_shapes(found: Iterable[Any], wanted: Iterable[Any]) -> None:
-    in_file, in_model = (Counter(map(tuple, shapes)) for shapes in (found, wanted))
-    theirs, ours = (sorted(a - b) for a, b in ((in_file, in_model), (in_model, in_file)))
-    if len(theirs) == len(ours) == 2 and {len(shape) for shape in (*theirs, *ours)} == {1, 2}:
-        # Only a kernel and a bias differ: the most common mistake has a message of its own.
-        _refuse_classes(theirs[0][-1], ours[0][-1])
-    if in_file != in_model:
-        raise ValueError(
-            f"the model has weights of shapes {_few(in_model - in_file)} that the file lacks, and "
-            f"the file has {_few(in_file - in_model)} that the model lacks"
-        )
-
-
-def _refuse_classes(found: int, wanted: int) -> NoReturn:
-    raise ValueError(f"its classifier has {found} classes. Received: classes={wanted}")
+def _without_prefix(
+    arrays: dict[str, list[np.ndarray]], wanted: Sequence[str]
+) -> dict[str, list[np.ndarray]]:
+    """The arrays under the names of the model, if they were saved under a builder's `prefix`."""
+    ending = [name for name in arrays if wanted and name.endswith(wanted[0])]
+    prefix = ending[0].removesuffix(wanted[0]) if len(ending) == 1 else ""
+    if not all(name.startswith(prefix) for name in arrays):
+        return arrays
+    return {name.removeprefix(prefix): values for name, values in arrays.items()}
 
 
 def _assign(
@@ -133,7 +151,8 @@ def _assign(
         found = [a.shape for a in arrays[name]]
         shapes = [tuple(w.shape) for w in wanted[name].weights]
         if name == "predictions" and found[-1] != shapes[-1]:
-            _refuse_classes(found[-1][-1], shapes[-1][-1])
+            theirs, ours = found[-1][-1], shapes[-1][-1]
+            raise ValueError(f"its classifier has {theirs} classes. Received: classes={ours}")
         if found != shapes:
             misshapen.append(f"{name} {found} instead of {shapes}")
     order = list(arrays)
@@ -157,8 +176,7 @@ def _assign(
         layer.set_weights(arrays[name])
 
 
-def _few(items: Iterable[Any], most: int = 4) -> str:
+def _few(items: Sequence[str], most: int = 4) -> str:
     """The first few of many items, and how many more there are."""
-    items = [str(item) for item in items]
     more = f" and {len(items) - most} more" if len(items) > most else ""
-    return (", ".join(items[:most]) or "none") + more
+    return ", ".join(items[:most]) + more

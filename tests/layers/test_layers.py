@@ -136,13 +136,16 @@ def test_euclidean_rbf():
     layer = layers.EuclideanRBF(centers)
     check(layer, x, expected)
     assert not layer.trainable_weights
-    assert len(layers.EuclideanRBF(centers, trainable=True).get_config()["centers"]) == 4
+    layer.trainable = False
+    layer.trainable = True  # as in the usual freezing and thawing of a network
+    assert not layer.trainable_weights
 
 
 def test_euclidean_rbf_can_learn_its_centers():
-    layer = layers.EuclideanRBF(np.zeros((4, 6)), trainable=True)
+    layer = layers.EuclideanRBF(np.zeros((4, 6)), trainable_centers=True)
     layer(X[:, 0, 0])
     assert len(layer.trainable_weights) == 1
+    assert again(layer).trainable_centers
 
 
 def test_scaled_tanh():
