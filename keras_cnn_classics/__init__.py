@@ -1,4 +1,4 @@
-"""Every classic convolutional network, from LeNet-5 to EfficientNet, as a Keras 3 application.
+"""Classic convolutional networks as Keras 3 applications, each faithful to its paper.
 
 `keras_cnn_classics.VGG16(weights="imagenet")` works as `keras.applications.VGG16` does. Importing
 this package costs almost nothing: Keras and its backend are imported when a name is first used.

@@ -1,13 +1,13 @@
 """What the papers fix beyond the counts: tables, options, codes, order of layers."""
 
-import logging
+import hashlib
 
 import keras
 import numpy as np
 import pytest
 
 import keras_cnn_classics as kcc
-from keras_cnn_classics.applications.lenet import BITMAPS, C3_CONNECTIONS, codes, digit_codes
+from keras_cnn_classics.applications.lenet import C3_CONNECTIONS, codes, digit_codes
 
 
 def names(model):
@@ -32,10 +32,13 @@ def test_codes_of_lenet5():
     one = drawn[1].reshape(12, 7)
     assert "".join("#" if v > 0 else "." for v in one[0]) == "...##.."
     assert "".join("#" if v > 0 else "." for v in one[9]) == ".######"
-    assert len(BITMAPS.strip().split("\n")) == 12
+    # As figure 3 was transcribed by others, independently: each pixel of each digit counts.
+    packed = np.packbits(drawn.astype(int) > 0).tobytes()
+    assert hashlib.sha256(packed).hexdigest() == (
+        "1ada2fe32175b2c4cacdbddf2ccce971e4b9195f5b5c998a8a5aa0a35509c680"
+    )
     apart = (drawn[:, None] != drawn[None]).sum(-1) + 84 * np.eye(10, dtype=int)
     assert apart.min() >= 8  # the closest pair still differs in eight pixels
-    assert codes(10) is not None
     many = codes(40)
     assert many.shape == (40, 84)
     assert len(np.unique(many, axis=0)) == 40
@@ -74,6 +77,31 @@ def test_variants_of_lenet5(options, params):
 def test_misspelt_values(option):
     with pytest.raises(ValueError, match=rf"`{option}` must be .* Received: {option}='x'"):
         kcc.LeNet5(**{option: "x"})
+
+
+def test_lenet5_starts_within_the_papers_limits():
+    """Appendix A: uniform within 2.4 divided by the inputs of a unit."""
+    model = kcc.LeNet5()
+    for name, fan_in in (("c1", 25), ("s2", 4), ("s4", 4), ("c5", 400), ("f6", 120)):
+        values = np.abs(model.get_layer(name).get_weights()[0])
+        assert values.max() <= 2.4 / fan_in
+        if values.size > 100:
+            assert values.max() > 0.98 * 2.4 / fan_in
+            assert values.mean() == pytest.approx(1.2 / fan_in, rel=0.1)  # uniform, not normal
+    assert np.abs(model.get_layer("c3").get_weights()[0]).max() <= 2.4 / 75
+
+
+@pytest.mark.parametrize("name", ["AlexNet", "AlexNetOWT", "ZFNet", "VGG16", "VGG11BN"])
+def test_dropout_is_the_papers(name):
+    model = kcc.build(name, weights=None)
+    rates = [one.rate for one in model.layers if isinstance(one, keras.layers.Dropout)]
+    assert rates == [0.5, 0.5]
+
+
+def test_batch_normalization_is_torchvisions():
+    norm = kcc.VGG11BN(include_top=False).get_layer("block3_conv2_bn")
+    assert norm.momentum == 0.9  # 1 - 0.1, PyTorch's
+    assert norm.epsilon == 1e-5
 
 
 def test_lenet_of_the_lectures():
@@ -144,10 +172,34 @@ def test_layer_names_are_keras(name):
     assert dropped[1:] == names(theirs)[1:]
 
 
-def test_the_published_facts_do_not_depend_on_name(caplog):
-    with caplog.at_level(logging.DEBUG, "keras_cnn_classics"):
-        assert kcc.VGG16(weights=None, name="mine").name == "mine"
-    assert not caplog.records
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"width": "wide"}, r"`width` of VGG11 must be an integer. Received: width='wide'"),
+        ({"width": True}, "must be an integer"),
+        ({"depths": 3}, r"must be several integers, as \(1, 2\). Received: depths=3"),
+        ({"depths": (1, "2")}, "must be several integers"),
+        ({"lrn": "yes"}, "must be True or False"),
+        ({"dropout": "half"}, "must be a number"),
+    ],
+)
+def test_options_of_another_type(options, words):
+    with pytest.raises(ValueError, match=words):
+        kcc.VGG11(weights=None, **options)
+
+
+@pytest.mark.parametrize("name", ["AlexNet", "AlexNetOWT", "ZFNet"])
+def test_five_convolutions_have_five_widths(name):
+    with pytest.raises(
+        ValueError, match=r"`widths` must hold 5 numbers. Received: widths=\(16, 32\)"
+    ):
+        kcc.build(name, widths=(16, 32))
+
+
+def test_numpys_integers_are_integers():
+    side = np.int64(64)
+    model = kcc.VGG11(input_shape=(side, side, 3), classes=np.int32(4), units=[np.int64(8)])
+    assert model.output_shape == (None, 4)
 
 
 def test_both_shapes_given():

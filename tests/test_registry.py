@@ -43,6 +43,8 @@ def test_unknown_names():
         kcc.get_builder("VGG-16")
     with pytest.raises(ValueError, match=r"list_models.*Received: 'zzz'"):
         kcc.build("zzz")
+    with pytest.raises(ValueError, match="Received: 3"):
+        kcc.get_builder(3)
     with pytest.raises(AttributeError, match="ResNet9000"):
         kcc.ResNet9000  # noqa: B018
 
@@ -55,6 +57,38 @@ def test_build():
 def test_a_name_is_registered_once():
     with pytest.raises(ValueError, match="unique"):
         vgg.vgg.variant("vgg16", depths=vgg.D, params=1, macs=1)
+
+
+def test_a_cell_of_a_notebook_can_be_run_again():
+    python(
+        "from keras_cnn_classics import list_models\n"
+        "from keras_cnn_classics.applications._architecture import architecture\n"
+        "from keras_cnn_classics.blocks.core import conv\n"
+        "from keras_cnn_classics.blocks.heads import mlp\n"
+        "for width in (16, 32):\n"
+        "    @architecture(year=2026, paper='Mine', url='', head=mlp(), stride=1)\n"
+        "    def mine(x, *, width): return conv(x, width, 3, name='conv')\n"
+        "    Mine = mine.variant('Mine', params=0, macs=0, features=width, width=width)\n"
+        "from keras_cnn_classics import get_builder\n"
+        "assert get_builder('mine') is Mine and Mine.spec.features == 32\n"
+    )
+
+
+def test_threads_may_read_the_table_first():
+    python(
+        "import threading, keras_cnn_classics as kcc\n"
+        "found = []\n"
+        "threads = [threading.Thread(target=lambda: found.append(len(kcc.list_models())))"
+        " for _ in range(4)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+        "assert len(found) == 4 and len(set(found)) == 1, found\n"
+    )
+
+
+@pytest.mark.parametrize("year", ["1998", (1998,), (1998, "2012")])
+def test_years_that_are_none(year):
+    with pytest.raises(ValueError, match="`year` must be a year, or the first and the last"):
+        kcc.list_models(year=year)
 
 
 def test_a_misspelt_column_of_a_table_fails_at_import():

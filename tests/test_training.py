@@ -128,9 +128,7 @@ def test_the_test_split_is_asked_about_the_best_network(digits, tmp_path, monkey
 
 def test_a_diverged_run(digits, tmp_path):
     settings = Recipe("sgd", 1e30, 0.0, 64, 3, "pad", "a test")
-    with pytest.raises(
-        FloatingPointError, match=r"in epoch 1: lower the learning rate.*No network"
-    ):
+    with pytest.raises(FloatingPointError, match=r"in epoch 1: lower the .* No network"):
         run.train(relu_lenet(), digits, settings, tmp_path / "run", verbose=0)
     assert not list((tmp_path / "run").glob("*.keras"))
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["finished"] is False

@@ -160,7 +160,14 @@ def _make_builder(parts: _Parts) -> Builder:
         with keras.name_scope(prefix) if prefix else contextlib.nullcontext():
             image = keras.Input(shape, name="image") if input_tensor is None else input_tensor
             outputs = _connect(
-                parts, image, include_top, pooling, classes, classifier_activation, aux, options
+                parts,
+                image,
+                include_top,
+                pooling,
+                int(classes),
+                classifier_activation,
+                aux,
+                options,
             )
         # Only the layers made here, on an input of its own if `image` is a layer's output.
         own = keras.Model(image, outputs)

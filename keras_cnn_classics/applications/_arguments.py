@@ -46,9 +46,11 @@ def check_options(
             raise TypeError(f"{model} takes the options {names}.{guess} Received: {key}={value!r}")
         expected = known[key].annotation
         if not _fits(value, expected):
-            kind = expected.__name__ if isinstance(expected, type) else str(expected)
-            kind = kind.replace("collections.abc.", "")
-            raise ValueError(f"`{key}` of {model} must be a {kind}. Received: {key}={value!r}")
+            kind = _KINDS.get(expected, "several integers, as (1, 2)")
+            raise ValueError(f"`{key}` of {model} must be {kind}. Received: {key}={value!r}")
+
+
+_KINDS = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}
 
 
 def _fits(value: Any, expected: Any) -> bool:
@@ -57,7 +59,7 @@ def _fits(value: Any, expected: Any) -> bool:
         (item,) = typing.get_args(expected)
         return isinstance(value, (list, tuple)) and all(_fits(v, item) for v in value)
     if expected in (int, float):
-        kinds = INTEGERS if expected is int else (*INTEGERS, float, np.floating)
+        kinds = int if expected is int else (int, float)
         return isinstance(value, kinds) and not isinstance(value, bool)
     return isinstance(value, expected) if isinstance(expected, type) else True
 
@@ -183,7 +185,7 @@ def image_shape(
                 f"The published classifier of {spec.name} is for images of {spec.input_size}x"
                 f"{spec.input_size}; other sizes need `include_top=False`. Received: {input_shape=}"
             )
-    return shape
+    return tuple(None if n is None else int(n) for n in shape)
 
 
 def _tensor_shape(tensor: Any, input_shape: Any, order: str) -> tuple[int | None, ...]:

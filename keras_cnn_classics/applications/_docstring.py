@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -17,10 +18,15 @@ def docstring(
     options: dict[str, inspect.Parameter],
 ) -> str:
     """Writes the docstring: what `help(VGG16)` shows."""
-    tags = ", ".join(f'`"{tag}"`' for tag in spec.weights) or "none published"
+    tags = ", ".join(f'`"{tag}"`' for tag in spec.weights) or "none registered"
     described = {**_arguments(head), **_arguments(trunk)}
     option_lines = [
-        f"    {name}: {described.get(name, '')} Defaults to `{option.default!r}`."
+        textwrap.fill(
+            f"{name}: {described.get(name, '')} Defaults to `{option.default!r}`.",
+            width=100,
+            initial_indent=" " * 4,
+            subsequent_indent=" " * 8,
+        )
         for name, option in options.items()
     ]
     default = spec.default_weights

@@ -87,7 +87,9 @@ def vgg(
     return x
 
 
-def _keras_files(name: str, top: str, no_top: str) -> dict[str, WeightsSource]:
+def _keras_files(
+    name: str, top: str, no_top: str, top1: float, top5: float
+) -> dict[str, WeightsSource]:
     root = f"https://storage.googleapis.com/tensorflow/keras-applications/{name}/{name}"
     return {
         "imagenet": WeightsSource(
@@ -96,6 +98,8 @@ def _keras_files(name: str, top: str, no_top: str) -> dict[str, WeightsSource]:
                 f"{root}_weights_tf_dim_ordering_tf_kernels_notop.h5", f"md5:{no_top}"
             ),
             preprocessing="caffe",
+            top1=top1,
+            top5=top5,
             license="CC BY 4.0",
             origin="trained by the paper's authors, published by Keras",
         )
@@ -114,7 +118,11 @@ VGG16 = vgg.variant(
     params=138_357_544,
     macs=15_470_264_320,
     weights=_keras_files(
-        "vgg16", "64373286793e3c8b2b4e3219cbf3544b", "6d6bbae143d832006294945121d1f1fc"
+        "vgg16",
+        "64373286793e3c8b2b4e3219cbf3544b",
+        "6d6bbae143d832006294945121d1f1fc",
+        71.268,
+        90.05,
     ),
 )
 VGG19 = vgg.variant(
@@ -123,7 +131,11 @@ VGG19 = vgg.variant(
     params=143_667_240,
     macs=19_632_062_464,
     weights=_keras_files(
-        "vgg19", "cbe5617147190e668d6c5d5026f83318", "253f8cb515780f3b799900260a226db6"
+        "vgg19",
+        "cbe5617147190e668d6c5d5026f83318",
+        "253f8cb515780f3b799900260a226db6",
+        71.256,
+        89.988,
     ),
 )
 VGG11BN = vgg.variant(

@@ -40,6 +40,9 @@ Source = Annotated[
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder in which TFDS keeps its prepared data sets.")
 ]
+Size = Annotated[
+    int | None, typer.Option(help="Height and width of the image, pixels. Default: the paper's.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -136,6 +139,17 @@ def parse_options(builder: Builder, options: list[str]) -> dict[str, Any]:
         except (ValueError, TypeError) as error:
             raise typer.BadParameter(str(error), param_hint="--option") from error
     return parsed
+
+
+def check_size(builder: Builder, size: int | None) -> int:
+    """The side of the image, in pixels: the user's if the network can take it, or the paper's."""
+    spec = builder.spec
+    if size is not None and size < spec.min_size:
+        raise typer.BadParameter(
+            f"{spec.name} needs images of at least {spec.min_size} pixels. Received: {size}",
+            param_hint="--size",
+        )
+    return size or spec.input_size
 
 
 def check_mode(mode: str | None) -> str | None:

@@ -6,9 +6,7 @@ import dataclasses
 import inspect
 import json
 import sys
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from keras_cnn_classics.cli import _common
 
@@ -19,9 +17,7 @@ WIDE = 110  # characters that the table with all columns takes
 def show(
     name: _common.Name,
     options: _common.Options = [],  # noqa: B006  Typer copies it
-    size: Annotated[
-        int | None, typer.Option(help="Height and width of the image. Default: the paper's.")
-    ] = None,
+    size: _common.Size = None,
     as_json: _common.Json = False,
 ) -> None:
     """Show a network: shapes, parameters, multiply-adds, connections, memory, options."""
@@ -30,14 +26,12 @@ def show(
     from keras_cnn_classics.inspection import count
 
     arguments = _common.parse_options(builder, options)
-    if size is not None:
-        import keras
+    import keras
 
-        last = keras.config.image_data_format() == "channels_last"
-        arguments["input_shape"] = (
-            (size, size, spec.channels) if last else (spec.channels, size, size)
-        )
-    counted = count(builder(weights=None, **arguments))
+    side = _common.check_size(builder, size)
+    last = keras.config.image_data_format() == "channels_last"
+    shape = (side, side, spec.channels) if last else (spec.channels, side, side)
+    counted = count(builder(weights=None, input_shape=shape, **arguments))
     if as_json:
         totals = {
             key: getattr(counted, key)

@@ -49,9 +49,7 @@ def train(
         float | None, typer.Option(min=1e-12, help="Rate at the start; it falls along a cosine.")
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(min=0.0, help="Weight decay.")] = None,
-    size: Annotated[
-        int | None, typer.Option(min=1, help="Height and width of the image. Default: the paper's.")
-    ] = None,
+    size: _common.Size = None,
     resize: _common.ResizeOption = None,
     preprocess: _common.Mode = None,
     validation: Annotated[
@@ -63,9 +61,7 @@ def train(
         ),
     ] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="Decides weights, order and split.")] = 0,
-    classes: Annotated[
-        int | None, typer.Option(min=1, help="Outputs of the network. Default: the data's classes.")
-    ] = None,
+    classes: _common.Classes = None,
     data_dir: _common.DataDir = None,
     on_bad_image: Annotated[
         BadImage, typer.Option(help="What to do with files that are no images.")
@@ -81,6 +77,7 @@ def train(
     """
     builder = _common.find_builder(name)
     parsed = _common.parse_options(builder, options)
+    side = _common.check_size(builder, size)
     import keras
 
     from keras_cnn_classics import training
@@ -104,7 +101,7 @@ def train(
     keras.utils.set_random_seed(seed)
     images = load(
         data,
-        image_size=size or spec.input_size,
+        image_size=side,
         channels=spec.channels,
         batch_size=settings.batch_size,
         validation=validation,

@@ -104,6 +104,18 @@ class Source:
     skipped: tuple[str, ...] = ()
 
 
+def check_labels(labels: np.ndarray, class_names: Sequence[str], split: str) -> np.ndarray:
+    """Refuses labels outside the classes, such as the -1 of unlabelled test images."""
+    outside = labels[(labels < 0) | (labels >= len(class_names))]
+    if len(outside):
+        raise ValueError(
+            f"Labels must be from 0 to {len(class_names) - 1}. Received {len(outside)} others in "
+            f"the split {split!r}, the first {int(outside[0])}. Take a set whose images are all "
+            "labelled."
+        )
+    return labels
+
+
 def with_classes(source: Source, class_names: Sequence[str] | None) -> Source:
     """The source with its labels in the order of `class_names`, which must be its classes."""
     if class_names is None or tuple(class_names) == source.class_names:

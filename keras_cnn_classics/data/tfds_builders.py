@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import io
 import logging
 import os
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_cnn_classics.data.sources import Arrays, Images, Source, Stream
+from keras_cnn_classics.data.sources import Arrays, Images, Source, Stream, check_labels
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -100,6 +101,7 @@ def _images(builder: Any, split: str, count: int, shape: tuple[int | None, ...])
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
+    classes = builder.info.features["label"].num_classes
     config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
     known = [size for size in shape if size is not None]
     if len(known) < 3 or shape[-1] not in (1, 3) or count * np.prod(known) > MEMORY_LIMIT:
@@ -107,7 +109,15 @@ def _images(builder: Any, split: str, count: int, shape: tuple[int | None, ...])
 
         def opened() -> tf.data.Dataset:
             encoded = builder.as_dataset(split=split, decoders=decoders, read_config=config)
-            return encoded.map(lambda example: (example["image"], example["label"]))
+            return encoded.map(labelled)
+
+        def labelled(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            label = example["label"]
+            known = tf.debugging.Assert(
+                (label >= 0) & (label < classes), ["A label is outside the classes:", label]
+            )
+            with tf.control_dependencies([known]):
+                return example["image"], tf.identity(label)
 
         return Stream(opened, count)
     pixels, labels = np.empty((count, *known), np.uint8), np.empty(count, np.int32)
@@ -117,7 +127,7 @@ def _images(builder: Any, split: str, count: int, shape: tuple[int | None, ...])
         end = done + len(batch["label"])
         pixels[done:end], labels[done:end] = batch["image"], batch["label"]
         done = end
-    return Arrays(pixels, labels)
+    return Arrays(pixels, check_labels(labels, builder.info.features["label"].names, split))
 
 
 def _prepare(name: str, builder: Any, download: bool) -> None:
@@ -166,7 +176,7 @@ def _reachable(host: str) -> bool:
             return True
     except urllib.error.HTTPError:
         return True
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from keras_cnn_classics.data import decode_image, fit_image, load, tfds_builders
 from keras_cnn_classics.data.pipeline import Batching
-from keras_cnn_classics.data.sources import Stream
+from keras_cnn_classics.data.sources import Stream, check_labels
 
 DATA_DIR = os.environ.get("KCC_DATA_DIR")
 needs_data = pytest.mark.skipif(not DATA_DIR, reason="KCC_DATA_DIR is not set")
@@ -251,3 +251,10 @@ def test_flowers(tmp_path):
     images, _ = arrays(data.test)
     possible = [fit_image(decode_image(path), 64) for path in tmp_path.glob("*/*")]
     assert all(any(np.array_equal(image, one) for one in possible) for image in images)
+
+
+def test_labels_outside_the_classes_are_refused():
+    labels = np.array([0, 2, -1, -1, 1], np.int32)
+    with pytest.raises(ValueError, match=r"from 0 to 2. Received 2 others in the split 'test'"):
+        check_labels(labels, ["a", "b", "c"], "test")
+    assert check_labels(labels[:2], ["a", "b", "c"], "test").tolist() == [0, 2]
