@@ -174,7 +174,7 @@ def lenet5(
     subsampling: str = "trainable",
     activation: str = "scaled_tanh",
 ) -> Any:
-    """LeNet-5, which read a tenth of the cheques of the United States.
+    """LeNet-5, which read the digits on cheques.
 
     Args:
         x: Image batch, the background at -0.1 and the ink at 1.175.
@@ -230,7 +230,12 @@ def lenet(x: Any) -> Any:
     return max_pool(x, 2, name="pool2")
 
 
-LeNet5 = lenet5.variant("LeNet5", params=60_000, macs=326_520)
+LeNet5 = lenet5.variant(
+    "LeNet5",
+    params=60_000,
+    macs=326_520,
+    notes="The output is the negative of the paper's, so that the largest wins.",
+)
 LeNet = lenet.variant(
     "LeNet",
     params=431_080,

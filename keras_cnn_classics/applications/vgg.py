@@ -52,6 +52,7 @@ def _torch_names(
     fixed_top=True,
     preprocessing="caffe",
     tiny={"width": 16, "units": (32, 24)},
+    notes="The dropout of the dense layers is the paper's; Keras's VGG has none.",
 )
 def vgg(
     x: Any,
@@ -108,6 +109,8 @@ def _keras_files(
 
 A, B, C, D, E = (1, 1, 2, 2, 2), (2, 2, 2, 2, 2), (2, 2, 3, 3, 3), (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)
 
+BATCH_NORM = "The paper had no batch normalization; this form is torchvision's, with biases."
+
 VGG11 = vgg.variant("VGG11", depths=A, params=132_863_336, macs=7_609_090_048)
 VGG11LRN = vgg.variant("VGG11LRN", depths=A, lrn=True, params=132_863_336, macs=7_609_090_048)
 VGG13 = vgg.variant("VGG13", depths=B, params=133_047_848, macs=11_308_466_176)
@@ -145,6 +148,7 @@ VGG11BN = vgg.variant(
     params=132_868_840,
     macs=7_609_090_048,
     preprocessing="torch",
+    notes=BATCH_NORM,
 )
 VGG13BN = vgg.variant(
     "VGG13BN",
@@ -153,6 +157,7 @@ VGG13BN = vgg.variant(
     params=133_053_736,
     macs=11_308_466_176,
     preprocessing="torch",
+    notes=BATCH_NORM,
 )
 VGG16BN = vgg.variant(
     "VGG16BN",
@@ -161,6 +166,7 @@ VGG16BN = vgg.variant(
     params=138_365_992,
     macs=15_470_264_320,
     preprocessing="torch",
+    notes=BATCH_NORM,
 )
 VGG19BN = vgg.variant(
     "VGG19BN",
@@ -169,4 +175,5 @@ VGG19BN = vgg.variant(
     params=143_678_248,
     macs=19_632_062_464,
     preprocessing="torch",
+    notes=BATCH_NORM,
 )
