@@ -122,10 +122,10 @@ VGG16 = vgg.variant(
     macs=15_470_264_320,
     weights=_keras_files(
         "vgg16",
-        "64373286793e3c8b2b4e3219cbf3544b",
-        "6d6bbae143d832006294945121d1f1fc",
-        71.268,
-        90.05,
+        top="64373286793e3c8b2b4e3219cbf3544b",
+        no_top="6d6bbae143d832006294945121d1f1fc",
+        top1=71.268,
+        top5=90.05,
     ),
 )
 VGG19 = vgg.variant(
@@ -135,10 +135,10 @@ VGG19 = vgg.variant(
     macs=19_632_062_464,
     weights=_keras_files(
         "vgg19",
-        "cbe5617147190e668d6c5d5026f83318",
-        "253f8cb515780f3b799900260a226db6",
-        71.256,
-        89.988,
+        top="cbe5617147190e668d6c5d5026f83318",
+        no_top="253f8cb515780f3b799900260a226db6",
+        top1=71.256,
+        top5=89.988,
     ),
 )
 VGG11BN = vgg.variant(
