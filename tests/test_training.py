@@ -149,15 +149,17 @@ def test_an_interruption_of_the_closing_test(digits, tmp_path, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    fit = model.fit
+    fit, last = model.fit, {}
 
     def fit_then_interrupt(*args, **kwargs):
         fit(*args, **kwargs)
+        last["content"] = (tmp_path / "run" / "last.keras").read_bytes()
         monkeypatch.setattr(model, "evaluate", interrupted)
 
     monkeypatch.setattr(model, "fit", fit_then_interrupt)
     with pytest.raises(KeyboardInterrupt):
         run.train(model, digits, SETTINGS, tmp_path / "run", facts={"model": "LeNet5"}, verbose=0)
+    assert (tmp_path / "run" / "last.keras").read_bytes() == last["content"]
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["interrupted"]
     assert summary["epochs"] == 2

@@ -117,7 +117,8 @@ def train(
     The files are `last.keras` and `best.keras` (the best on the validation split, or the last if
     there is none), `history.csv`, `tensorboard/` and `summary.json`, all of them up to date after
     each epoch. An interruption from the keyboard leaves the model as it is at that moment in
-    `last.keras`. A run that is replaced is taken away when training starts, not before.
+    `last.keras`. A run that is replaced is taken away when training starts, not before. In the end
+    the model has the weights of `best.keras`.
 
     Args:
         model: A model with one output for each class of the data.
@@ -169,6 +170,7 @@ def train(
         return summary
 
     describe(finished=False)
+    learning = True
     try:
         model.fit(
             data.train,
@@ -186,15 +188,16 @@ def train(
             shuffle=False,  # the data is shuffled already, image by image
             verbose=verbose,
         )
+        learning = False
         _refuse_divergence(folder, settings, checkpoints)
         results: dict[str, Any] = {}
+        model.load_weights(folder / "best.keras")
         if data.test is not None:
-            model.load_weights(folder / "best.keras")
             test = model.evaluate(data.test, return_dict=True, verbose=0)
             results = {"test": {**test, "error_percent": round(100 * (1 - test["accuracy"]), 3)}}
         return describe(finished=True, **results)
     except KeyboardInterrupt:
-        if checkpoints.best_epoch < settings.epochs:
+        if learning:
             checkpoints.save("last.keras")
         describe(finished=False, interrupted=True)
         raise
