@@ -84,6 +84,7 @@ class ModelSpec:
         preprocessing: Mode of `preprocess_input` that the paper's training used.
         fixed_top: Whether the classifier is tied to one image size, as a flattening one is.
         aux_taps: Names of the layers that the auxiliary classifiers hang on.
+        aux_min_size: The smallest height and width that the auxiliary classifiers can take.
         config: Options of this variant.
         tiny: Options that make a small model of the same code, for tests.
         weights: Published weights, by tag.
@@ -106,6 +107,7 @@ class ModelSpec:
     preprocessing: str = "torch"
     fixed_top: bool = False
     aux_taps: tuple[str, ...] = ()
+    aux_min_size: int = 0
     config: Mapping[str, Any] = field(default_factory=dict)
     tiny: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, WeightsSource] = field(default_factory=dict)

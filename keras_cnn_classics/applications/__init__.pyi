@@ -15,3 +15,4 @@ from .vgg import VGG11BN as VGG11BN
 from .vgg import VGG13BN as VGG13BN
 from .vgg import VGG16BN as VGG16BN
 from .vgg import VGG19BN as VGG19BN
+from .googlenet import GoogLeNet as GoogLeNet

@@ -136,6 +136,7 @@ def image_shape(
     input_shape: Any,
     input_tensor: Any,
     include_top: bool,
+    aux: bool,
     source: WeightsSource | Path | None,
 ) -> tuple[int | None, ...]:
     """The shape of one image, in the global data format, after all checks.
@@ -164,12 +165,13 @@ def image_shape(
     height, width, channels = shape if last else (*shape[1:], shape[0])
     if channels is None:
         raise ValueError(f"The number of channels must be known. Received: {input_shape=}")
-    if any(side is not None and side < spec.min_size for side in (height, width)):
+    least = max(spec.min_size, spec.aux_min_size) if aux else spec.min_size
+    if any(side is not None and side < least for side in (height, width)):
         raise ValueError(
-            f"{spec.name} needs images of at least {spec.min_size}x{spec.min_size} pixels. "
-            f"Received: {input_shape=}, read as {order}"
+            f"{spec.name} {'with aux=True ' if aux else ''}needs images of at least {least}x{least} "
+            f"pixels. Received: {input_shape=}, read as {order}"
         )
-    if include_top and spec.fixed_top and None in (height, width):
+    if include_top and (spec.fixed_top or aux) and None in (height, width):
         raise ValueError(
             f"The classifier of {spec.name} needs a fixed height and width; with "
             f"`include_top=False` they may be None. Received: {input_shape=}"

@@ -72,6 +72,11 @@ def conv_bn(x: Any, filters: int, kernel: int, *, name: str, epsilon: float = 1e
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
+def concat(branches: Sequence[Any], *, name: str) -> Any:
+    """Concatenation along the channels."""
+    return layers.Concatenate(axis=channel_axis(), name=name)(branches)
+
+
 def max_pool(x: Any, size: int = 3, strides: int = 2, *, name: str, padding: str = "valid") -> Any:
     """Max pooling."""
     return layers.MaxPooling2D(size, strides, padding, name=name)(x)

@@ -17,6 +17,43 @@ def predictions(x: Any, classes: int, activation: Any, *, name: str = "predictio
     return layers.Dense(classes, activation=activation, dtype="float32", name=name)(x)
 
 
+def gap_dense(*, dropout: float | None = None) -> Callable[..., Any]:
+    """Makes a head of global average pooling and one dense layer: GoogLeNet and most since.
+
+    Args:
+        dropout: Share of the averages that training drops; without it there is no such layer.
+
+    Returns:
+        A function `head(x, classes, classifier_activation)`, with the option `dropout` if there
+        is dropout.
+    """
+
+    def plain(x: Any, classes: int, classifier_activation: Any) -> Any:
+        """Average, then classify."""
+        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        return predictions(x, classes, classifier_activation)
+
+    def with_dropout(
+        x: Any, classes: int, classifier_activation: Any, *, dropout: float = dropout or 0.0
+    ) -> Any:
+        """Average, drop, then classify.
+
+        Args:
+            x: Feature map.
+            classes: Number of classes.
+            classifier_activation: Activation of the last layer.
+            dropout: Share of the averages that training drops.
+
+        Returns:
+            A tensor of shape `(batch, classes)`.
+        """
+        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        x = layers.Dropout(dropout, name="dropout")(x)
+        return predictions(x, classes, classifier_activation)
+
+    return plain if dropout is None else with_dropout
+
+
 def mlp(*, first: int = 1, dropout_before: bool = False) -> Callable[..., Any]:
     """Makes a head of dense layers with ReLU and dropout: AlexNet, ZFNet, VGG.
 

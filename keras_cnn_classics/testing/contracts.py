@@ -353,12 +353,30 @@ def check_channels(builder: Builder) -> None:
 
 
 def check_aux(builder: Builder) -> None:
-    """`aux=True` adds one named output for each auxiliary classifier."""
-    taps = builder.spec.aux_taps
-    if taps:
-        expected = ["predictions", *(f"aux{i}" for i in range(1, len(taps) + 1))]
-        found = sorted(tiny(builder, aux=True).output)
-        assert found == sorted(expected), f"the outputs are {found}"
+    """`aux=True` adds one named output for each auxiliary classifier, and its gradient."""
+    spec = builder.spec
+    if not spec.aux_taps:
+        return
+    side = max(spec.min_size, spec.aux_min_size)
+    last = keras.config.image_data_format() == "channels_last"
+    shape = (side, side, spec.channels) if last else (spec.channels, side, side)
+    keras.utils.set_random_seed(0)
+    model = tiny(builder, aux=True, classifier_activation=None, input_shape=shape)
+    names = ["predictions", *(f"aux{i}" for i in range(1, len(spec.aux_taps) + 1))]
+    assert sorted(model.output) == sorted(names), f"the outputs are {sorted(model.output)}"
+    plain = [layer.name for layer in tiny(builder).layers]
+    assert not [name for name in plain if name.startswith("aux")], "aux layers without aux=True"
+    _same_after_saving(model, images(shape))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    for name in names[1:]:
+        before = model.get_weights()
+        branch = keras.Model(model.input, model.output[name])
+        branch.compile(_Gradient(), loss, jit_compile=False)
+        branch.train_on_batch(images(shape, n=8), np.arange(8) % CLASSES)
+        first = keras.ops.convert_to_numpy(branch.trainable_weights[0])
+        assert np.isfinite(first).all(), f"the gradient of {name} is not finite"
+        assert np.any(first), f"the gradient of {name} does not reach the trunk"
+        model.set_weights(before)
 
 
 FULL = (check_params, check_features, check_signature, check_docstring, check_errors)
