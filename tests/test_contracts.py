@@ -22,7 +22,11 @@ def test_small(name, check):
     check(kcc.get_builder(name))
 
 
-@pytest.mark.parametrize("name", kcc.list_models())
+# Networks with windows that must fit have a hard limit; the others' is a matter of sense.
+HARD = [n for f in ("lenet", "alexnet", "zfnet", "vgg") for n in kcc.list_models(family=f)]
+
+
+@pytest.mark.parametrize("name", HARD)
 def test_the_smallest_image_leaves_one_cell(name):
     builder = kcc.get_builder(name)
     shape = (builder.spec.min_size,) * 2 + (builder.spec.channels,)

@@ -25,7 +25,7 @@ def test_listing():
     assert kcc.list_models("vgg1?") == ["VGG11", "VGG13", "VGG16", "VGG19"]
     assert kcc.list_models(family="AlexNet") == ["AlexNet", "AlexNetSingle", "AlexNetOWT"]
     assert kcc.list_models(year=1998) == ["LeNet5", "LeNet"]
-    assert kcc.list_models("*net*", year=(2013, 2014)) == ["ZFNet", "ZFNetWide", "AlexNetOWT"]
+    assert kcc.list_models("z*net*", year=(2013, 2014)) == ["ZFNet", "ZFNetWide"]
     assert kcc.list_models(pretrained=True) == ["VGG16", "VGG19"]
     assert kcc.list_models("nothing") == []
 

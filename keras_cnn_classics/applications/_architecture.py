@@ -155,9 +155,7 @@ def _make_builder(parts: _Parts) -> Builder:
             aux=aux,
             prefix=prefix,
         )
-        shape = _arguments.image_shape(
-            spec, input_shape, input_tensor, include_top, aux, source
-        )
+        shape = _arguments.image_shape(spec, input_shape, input_tensor, include_top, aux, source)
         # The scope keeps the variables of two networks in one model apart, as their names do.
         with keras.name_scope(prefix) if prefix else contextlib.nullcontext():
             image = keras.Input(shape, name="image") if input_tensor is None else input_tensor

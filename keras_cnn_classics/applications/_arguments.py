@@ -168,8 +168,8 @@ def image_shape(
     least = max(spec.min_size, spec.aux_min_size) if aux else spec.min_size
     if any(side is not None and side < least for side in (height, width)):
         raise ValueError(
-            f"{spec.name} {'with aux=True ' if aux else ''}needs images of at least {least}x{least} "
-            f"pixels. Received: {input_shape=}, read as {order}"
+            f"{spec.name}{' with aux=True' if aux else ''} needs images of at least "
+            f"{least}x{least} pixels. Received: {input_shape=}, read as {order}"
         )
     if include_top and (spec.fixed_top or aux) and None in (height, width):
         raise ValueError(

@@ -26,7 +26,7 @@ from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
 from keras_cnn_classics.applications._arguments import check_activation
-from keras_cnn_classics.blocks.core import conv, max_pool
+from keras_cnn_classics.blocks.core import conv, max_pool, one_of
 from keras_cnn_classics.blocks.heads import mlp, predictions
 from keras_cnn_classics.layers import (
     EuclideanRBF,
@@ -92,13 +92,6 @@ def codes(classes: int) -> np.ndarray:
     return np.random.Generator(np.random.PCG64(1998)).choice([-1.0, 1.0], size=(classes, 84))
 
 
-def _check(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(
-            f"`{name}` must be {', '.join(map(repr, known))}. Received: {name}={value!r}"
-        )
-
-
 def _activate(x: Any, activation: str, name: str) -> Any:
     if activation == "scaled_tanh":
         return ScaledTanh(name=name)(x)
@@ -143,7 +136,7 @@ def lenet5_head(
     Returns:
         A tensor of shape `(batch, classes)`.
     """
-    _check("output", output, ("rbf", "dense"))
+    one_of("output", output, ("rbf", "dense"))
     x = layers.Flatten(name="flatten")(x)
     if dropout:
         x = layers.Dropout(dropout, name="c5_dropout")(x)
@@ -186,8 +179,8 @@ def lenet5(
     Returns:
         The maps of C5: 1x1 for an image of 32x32.
     """
-    _check("connections", connections, ("sparse", "dense"))
-    _check("subsampling", subsampling, ("trainable", "average", "max", "overlapping"))
+    one_of("connections", connections, ("sparse", "dense"))
+    one_of("subsampling", subsampling, ("trainable", "average", "max", "overlapping"))
     plain = {
         "padding": "valid",
         "activation": None,

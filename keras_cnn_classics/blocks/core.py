@@ -29,6 +29,18 @@ def exactly(count: int, values: Sequence[int], name: str) -> Sequence[int]:
     return values
 
 
+def one_of(name: str, value: str, known: Sequence[str]) -> None:
+    """Refuses a value that an option does not have.
+
+    Raises:
+        ValueError: If it is none of the known ones.
+    """
+    if value not in known:
+        raise ValueError(
+            f"`{name}` must be {', '.join(map(repr, known))}. Received: {name}={value!r}"
+        )
+
+
 def conv(
     x: Any,
     filters: int,

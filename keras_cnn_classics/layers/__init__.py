@@ -1,5 +1,6 @@
 """Layers: the mathematics that the papers brought and Keras lacks."""
 
+from keras_cnn_classics.layers.channel_padding import ChannelPadding
 from keras_cnn_classics.layers.initializers import FanInUniform
 from keras_cnn_classics.layers.lrn import LocalResponseNormalization
 from keras_cnn_classics.layers.partial_conv import PartiallyConnectedConv2D
@@ -8,6 +9,7 @@ from keras_cnn_classics.layers.scaled_tanh import ScaledTanh
 from keras_cnn_classics.layers.subsampling import TrainableSubsampling
 
 __all__ = [
+    "ChannelPadding",
     "EuclideanRBF",
     "FanInUniform",
     "LocalResponseNormalization",

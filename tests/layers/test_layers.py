@@ -190,3 +190,11 @@ def test_errors(make, message):
     with pytest.raises(ValueError, match=message) as caught:
         make()
     assert "Received" in str(caught.value)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_channel_padding(data_format):
+    expected = np.pad(X, ((0, 0), (0, 0), (0, 0), (1, 3)))
+    check(layers.ChannelPadding(1, 3, data_format=data_format), X, expected)
+    with pytest.raises(ValueError, match="Received: before=-1"):
+        layers.ChannelPadding(-1)

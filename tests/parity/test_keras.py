@@ -28,7 +28,7 @@ def randomize(model, seed=1):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("include_top", [True, False])
-@pytest.mark.parametrize("name", ["VGG16", "VGG19"])
+@pytest.mark.parametrize("name", ["VGG16", "VGG19", "ResNet50", "ResNet101", "ResNet152"])
 def test_parity(name, include_top, tmp_path):
     theirs = getattr(keras.applications, name)(weights=None, include_top=include_top)
     randomize(theirs)

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import math
 
 import keras
 import numpy as np
@@ -30,20 +31,23 @@ def randomize(module):
         elif isinstance(part, (torch.nn.Conv2d, torch.nn.Linear)):
             fan_in = part.weight[0].numel()
             part.weight.data.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
-            part.bias.data.normal_(0, 0.2, generator=generator)
+            if part.bias is not None:
+                part.bias.data.normal_(0, 0.2, generator=generator)
     return module.eval()
 
 
-def compare(module, name, path, x=X):
+def compare(module, name, path, x=X, **options):
     """Our model with the module's checkpoint against the module."""
-    ours = getattr(kcc, name)(weights=path, classifier_activation=None)
+    ours = getattr(kcc, name)(weights=path, classifier_activation=None, **options)
     path.unlink()
     with torch.no_grad():
         theirs = module(torch.from_numpy(np.moveaxis(x, -1, 1).copy())).numpy()
     got = keras.ops.convert_to_numpy(ours(x, training=False))
     np.testing.assert_allclose(got, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
     trainable = sum(p.numel() for p in module.parameters())
-    assert trainable == getattr(kcc, name).spec.params
+    assert trainable == sum(math.prod(w.shape) for w in ours.trainable_weights)
+    if not options:
+        assert trainable == getattr(kcc, name).spec.params
     del ours
     gc.collect()
 
@@ -55,6 +59,26 @@ def test_timm(name, suffix, tmp_path):
     path = tmp_path / "theirs.safetensors"
     safetensors.save_file(module.state_dict(), path)
     compare(module, name.upper() + suffix.removeprefix("_").upper(), path)
+
+
+V1_5 = {"stride_in": "3x3", "bias": False}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "options"),
+    [
+        ("resnet18", "ResNet18", {}),
+        ("resnet34", "ResNet34", {}),
+        ("resnet50", "ResNet50", V1_5),
+        ("resnet101", "ResNet101", V1_5),
+        ("resnet152", "ResNet152", V1_5),
+    ],
+)
+def test_timm_resnet(theirs, ours, options, tmp_path):
+    module = randomize(timm.create_model(theirs))
+    path = tmp_path / "theirs.safetensors"
+    safetensors.save_file(module.state_dict(), path)
+    compare(module, ours, path, **options)
 
 
 class TorchvisionLayout(torch.nn.Module):

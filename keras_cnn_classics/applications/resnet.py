@@ -1,0 +1,293 @@
+"""ResNet: layers that learn what to add to their input, and so can be a hundred deep.
+
+A stack of layers that is to do nothing has only to become zero, which is easier than to become
+the identity. The plain networks of the same shape, which the paper compares with and which get
+worse with depth, are here too. The addition comes before the last ReLU of a block.
+
+The step of a stage sits on the first 1x1 convolution of its first block, as in the paper and in
+Keras's weights; `stride_in="3x3"` moves it to the 3x3, the "v1.5" of torchvision and timm. Keras's
+weights have biases before the batch normalization, all others none: `bias=False`.
+
+References:
+    - [Deep residual learning for image recognition](https://arxiv.org/abs/1512.03385),
+      He, Zhang, Ren and Sun, CVPR 2016
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras import layers
+
+from keras_cnn_classics.applications._architecture import architecture
+from keras_cnn_classics.blocks.core import channel_axis, exactly, max_pool, one_of
+from keras_cnn_classics.blocks.heads import gap_dense
+from keras_cnn_classics.layers import ChannelPadding
+
+PAPER: dict[str, Any] = {
+    "year": 2015,
+    "paper": "Deep residual learning for image recognition",
+    "url": "https://arxiv.org/abs/1512.03385",
+    "head": gap_dense(),
+}
+
+
+def unit(
+    x: Any,
+    filters: int,
+    kernel: int,
+    strides: int = 1,
+    *,
+    name: str,
+    relu: bool = True,
+    bias: bool = False,
+) -> Any:
+    """Convolution, batch normalization, ReLU: `{name}_conv`, `{name}_bn`, `{name}_relu`.
+
+    Steps of two pad the same on all sides, as PyTorch does; "same" would pad the far sides more.
+    """
+    padding = "same"
+    if strides > 1 and kernel > 1:
+        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+        padding = "valid"
+    x = layers.Conv2D(filters, kernel, strides, padding, use_bias=bias, name=f"{name}_conv")(x)
+    epsilon = 1.001e-5 if bias else 1e-5  # Keras's own, and everybody's
+    x = layers.BatchNormalization(
+        axis=channel_axis(), momentum=0.9, epsilon=epsilon, name=f"{name}_bn"
+    )(x)
+    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
+
+
+def zero_pad_shortcut(x: Any, filters: int, strides: int, *, name: str) -> Any:
+    """Shortcut option A: every other pixel, and channels of zeros on both sides."""
+    if strides > 1:
+        x = max_pool(x, 1, strides, name=f"{name}_skip")
+    missing = filters - x.shape[channel_axis()]
+    if missing:
+        x = ChannelPadding(missing // 2, missing - missing // 2, name=f"{name}_pad_channels")(x)
+    return x
+
+
+def block(
+    x: Any,
+    filters: int,
+    strides: int,
+    *,
+    name: str,
+    bottleneck: bool,
+    shortcut: str,
+    stride_in: str,
+    bias: bool,
+) -> Any:
+    """A residual block, figure 5: two 3x3 convolutions, or 1x1, 3x3 and 1x1.
+
+    Args:
+        x: Feature map.
+        filters: Filters of the 3x3 convolutions; a bottleneck ends in four times as many.
+        strides: Steps of the block.
+        name: Prefix of the layers' names.
+        bottleneck: Whether the block is the one of three convolutions.
+        shortcut: `"A"`, `"B"`, `"C"` or `"none"`, as in the trunk.
+        stride_in: `"1x1"` or `"3x3"`: where a bottleneck makes its steps.
+        bias: Whether convolutions have biases.
+
+    Returns:
+        A feature map with `filters` channels, or four times as many after a bottleneck.
+    """
+    out = 4 * filters if bottleneck else filters
+    changes = strides > 1 or x.shape[channel_axis()] != out
+    way = x
+    if shortcut == "C" or (shortcut == "B" and changes):
+        way = unit(x, out, 1, strides, name=f"{name}_0", relu=False, bias=bias)
+    elif shortcut == "A" and changes:
+        way = zero_pad_shortcut(x, out, strides, name=name)
+    if bottleneck:
+        first, second = (strides, 1) if stride_in == "1x1" else (1, strides)
+        x = unit(x, filters, 1, first, name=f"{name}_1", bias=bias)
+        x = unit(x, filters, 3, second, name=f"{name}_2", bias=bias)
+        x = unit(x, out, 1, name=f"{name}_3", relu=False, bias=bias)
+    else:
+        x = unit(x, filters, 3, strides, name=f"{name}_1", bias=bias)
+        x = unit(x, filters, 3, name=f"{name}_2", relu=False, bias=bias)
+    if shortcut != "none":
+        x = layers.Add(name=f"{name}_add")([way, x])
+    return layers.ReLU(name=f"{name}_out")(x)
+
+
+def _torch_names(
+    *, bottleneck: bool, depths: Sequence[int], **_: Any
+) -> Mapping[str, Sequence[str]]:
+    """The names of torchvision and of timm, which agree."""
+    names = {"conv1_conv": ("conv1",), "conv1_bn": ("bn1",), "predictions": ("fc",)}
+    for stage, depth in enumerate(depths, 1):
+        for i in range(depth):
+            ours, theirs = f"conv{stage + 1}_block{i + 1}", f"layer{stage}.{i}"
+            names |= {
+                f"{ours}_0_conv": (f"{theirs}.downsample.0",),
+                f"{ours}_0_bn": (f"{theirs}.downsample.1",),
+            }
+            for n in range(1, 4 if bottleneck else 3):
+                names[f"{ours}_{n}_conv"] = (f"{theirs}.conv{n}",)
+                names[f"{ours}_{n}_bn"] = (f"{theirs}.bn{n}",)
+    return names
+
+
+@architecture(
+    **PAPER,
+    torch_names=_torch_names,
+    features=2048,
+    stride=32,
+    tiny={"depths": (1, 2, 1, 1), "width": 16},
+)
+def resnet(
+    x: Any,
+    *,
+    bottleneck: bool,
+    depths: Sequence[int],
+    width: int = 64,
+    shortcut: str = "B",
+    stride_in: str = "1x1",
+    bias: bool = False,
+) -> Any:
+    """ResNet, the winner of ILSVRC 2015.
+
+    Args:
+        x: Image batch.
+        bottleneck: Whether blocks have three convolutions (1x1, 3x3, 1x1), not two (3x3, 3x3).
+        depths: Number of blocks in each of the four stages, table 1.
+        width: Filters of the first stage; each stage doubles them.
+        shortcut: Where the shape changes, `"A"` puts channels of zeros, `"B"` a projection;
+            `"C"` has projections everywhere, `"none"` has no shortcuts: a plain network.
+        stride_in: Convolution of a bottleneck that makes the steps, `"1x1"` or `"3x3"`.
+        bias: Whether convolutions have biases, as in the weights that Keras publishes.
+
+    Returns:
+        Feature map of stride 32: 7x7 for an image of 224x224.
+    """
+    one_of("shortcut", shortcut, ("A", "B", "C", "none"))
+    one_of("stride_in", stride_in, ("1x1", "3x3"))
+    x = unit(x, width, 7, 2, name="conv1", bias=bias)
+    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
+    x = max_pool(x, name="pool1_pool")
+    for stage, depth in enumerate(exactly(4, depths, "depths")):
+        for i in range(depth):
+            x = block(
+                x,
+                width * 2**stage,
+                2 if stage and not i else 1,
+                name=f"conv{stage + 2}_block{i + 1}",
+                bottleneck=bottleneck,
+                shortcut=shortcut,
+                stride_in=stride_in,
+                bias=bias,
+            )
+    return x
+
+
+def _cifar_torch_names(*, depth: int, **_: Any) -> Mapping[str, Sequence[str]]:
+    """The names of akamaster's checkpoints, whose shortcuts are option A too."""
+    names = _torch_names(bottleneck=False, depths=((depth - 2) // 6,) * 3)
+    return {**names, "predictions": ("linear",)}
+
+
+@architecture(
+    **PAPER,
+    torch_names=_cifar_torch_names,
+    features=64,
+    stride=4,
+    input_size=32,
+    min_size=8,
+    classes=10,
+    tiny={"depth": 8},
+    notes="The zeros of the shortcuts are put on both sides of the channels.",
+)
+def resnet_cifar(x: Any, *, depth: int, width: int = 16, shortcut: str = "A") -> Any:
+    """ResNet for images of 32x32, section 4.2.
+
+    Args:
+        x: Image batch.
+        depth: Weighted layers, 6n + 2.
+        width: Filters of the first stage; each of the two others doubles them.
+        shortcut: As in `ResNet18`; the paper has `"A"` here.
+
+    Returns:
+        Feature map of stride 4: 8x8 for an image of 32x32.
+    """
+    one_of("shortcut", shortcut, ("A", "B", "C", "none"))
+    if depth < 8 or (depth - 2) % 6:
+        raise ValueError(f"`depth` must be 6n + 2, as 20, 32 or 110. Received: {depth=}")
+    x = unit(x, width, 3, name="conv1")
+    for stage in range(3):
+        for i in range((depth - 2) // 6):
+            x = block(
+                x,
+                width * 2**stage,
+                2 if stage and not i else 1,
+                name=f"conv{stage + 2}_block{i + 1}",
+                bottleneck=False,
+                shortcut=shortcut,
+                stride_in="1x1",
+                bias=False,
+            )
+    return x
+
+
+BASIC: dict[str, Any] = {"bottleneck": False, "features": 512}
+BOTTLENECK: dict[str, Any] = {
+    "bottleneck": True,
+    "bias": True,
+    "preprocessing": "caffe",
+}
+D18, D34, D50, D101, D152 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)
+
+
+def _biases(without: int) -> str:
+    return (
+        f"With the biases of Keras's weights; the paper's has {without:,} parameters: bias=False."
+    )
+
+
+ResNet18 = resnet.variant("ResNet18", depths=D18, params=11_689_512, macs=1_814_073_344, **BASIC)
+ResNet34 = resnet.variant("ResNet34", depths=D34, params=21_797_672, macs=3_663_761_408, **BASIC)
+ResNet50 = resnet.variant(
+    "ResNet50",
+    depths=D50,
+    params=25_583_592,
+    macs=3_857_973_248,
+    notes=_biases(25_557_032),
+    **BOTTLENECK,
+)
+ResNet101 = resnet.variant(
+    "ResNet101",
+    depths=D101,
+    params=44_601_832,
+    macs=7_570_194_432,
+    notes=_biases(44_549_160),
+    **BOTTLENECK,
+)
+ResNet152 = resnet.variant(
+    "ResNet152",
+    depths=D152,
+    params=60_268_520,
+    macs=11_282_415_616,
+    notes=_biases(60_192_808),
+    **BOTTLENECK,
+)
+PlainNet18 = resnet.variant(
+    "PlainNet18", depths=D18, shortcut="none", params=11_515_688, macs=1_794_805_760, **BASIC
+)
+PlainNet34 = resnet.variant(
+    "PlainNet34", depths=D34, shortcut="none", params=21_623_848, macs=3_644_493_824, **BASIC
+)
+
+ResNet20 = resnet_cifar.variant("ResNet20", depth=20, params=269_722, macs=40_551_040)
+ResNet32 = resnet_cifar.variant("ResNet32", depth=32, params=464_154, macs=68_862_592)
+ResNet44 = resnet_cifar.variant("ResNet44", depth=44, params=658_586, macs=97_174_144)
+ResNet56 = resnet_cifar.variant("ResNet56", depth=56, params=853_018, macs=125_485_696)
+ResNet110 = resnet_cifar.variant("ResNet110", depth=110, params=1_727_962, macs=252_887_680)
+PLAIN: dict[str, Any] = {"shortcut": "none", "notes": ""}
+PlainNet20 = resnet_cifar.variant("PlainNet20", depth=20, params=269_722, macs=40_551_040, **PLAIN)
+PlainNet32 = resnet_cifar.variant("PlainNet32", depth=32, params=464_154, macs=68_862_592, **PLAIN)
+PlainNet44 = resnet_cifar.variant("PlainNet44", depth=44, params=658_586, macs=97_174_144, **PLAIN)
+PlainNet56 = resnet_cifar.variant("PlainNet56", depth=56, params=853_018, macs=125_485_696, **PLAIN)
