@@ -32,3 +32,8 @@ from .resnet import PlainNet20 as PlainNet20
 from .resnet import PlainNet32 as PlainNet32
 from .resnet import PlainNet44 as PlainNet44
 from .resnet import PlainNet56 as PlainNet56
+from .resnext import ResNeXt50_32x4d as ResNeXt50_32x4d
+from .resnext import ResNeXt101_32x4d as ResNeXt101_32x4d
+from .resnext import ResNeXt101_32x8d as ResNeXt101_32x8d
+from .resnext import ResNeXt101_64x4d as ResNeXt101_64x4d
+from .wide_resnet import WideResNet50_2 as WideResNet50_2

@@ -42,6 +42,7 @@ def unit(
     name: str,
     relu: bool = True,
     bias: bool = False,
+    groups: int = 1,
 ) -> Any:
     """Convolution, batch normalization, ReLU: `{name}_conv`, `{name}_bn`, `{name}_relu`.
 
@@ -51,7 +52,9 @@ def unit(
     if strides > 1 and kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
         padding = "valid"
-    x = layers.Conv2D(filters, kernel, strides, padding, use_bias=bias, name=f"{name}_conv")(x)
+    x = layers.Conv2D(
+        filters, kernel, strides, padding, groups=groups, use_bias=bias, name=f"{name}_conv"
+    )(x)
     epsilon = 1.001e-5 if bias else 1e-5  # Keras's own, and everybody's
     x = layers.BatchNormalization(
         axis=channel_axis(), momentum=0.9, epsilon=epsilon, name=f"{name}_bn"
@@ -72,30 +75,33 @@ def zero_pad_shortcut(x: Any, filters: int, strides: int, *, name: str) -> Any:
 def block(
     x: Any,
     filters: int,
+    out: int,
     strides: int,
     *,
     name: str,
     bottleneck: bool,
-    shortcut: str,
-    stride_in: str,
-    bias: bool,
+    shortcut: str = "B",
+    stride_in: str = "1x1",
+    bias: bool = False,
+    groups: int = 1,
 ) -> Any:
     """A residual block, figure 5: two 3x3 convolutions, or 1x1, 3x3 and 1x1.
 
     Args:
         x: Feature map.
-        filters: Filters of the 3x3 convolutions; a bottleneck ends in four times as many.
+        filters: Filters of the 3x3 convolutions.
+        out: Filters of the last convolution.
         strides: Steps of the block.
         name: Prefix of the layers' names.
         bottleneck: Whether the block is the one of three convolutions.
         shortcut: `"A"`, `"B"`, `"C"` or `"none"`, as in the trunk.
         stride_in: `"1x1"` or `"3x3"`: where a bottleneck makes its steps.
         bias: Whether convolutions have biases.
+        groups: Groups of a bottleneck's 3x3 convolution.
 
     Returns:
-        A feature map with `filters` channels, or four times as many after a bottleneck.
+        A feature map with `out` channels.
     """
-    out = 4 * filters if bottleneck else filters
     changes = strides > 1 or x.shape[channel_axis()] != out
     way = x
     if shortcut == "C" or (shortcut == "B" and changes):
@@ -105,17 +111,39 @@ def block(
     if bottleneck:
         first, second = (strides, 1) if stride_in == "1x1" else (1, strides)
         x = unit(x, filters, 1, first, name=f"{name}_1", bias=bias)
-        x = unit(x, filters, 3, second, name=f"{name}_2", bias=bias)
+        x = unit(x, filters, 3, second, name=f"{name}_2", bias=bias, groups=groups)
         x = unit(x, out, 1, name=f"{name}_3", relu=False, bias=bias)
     else:
         x = unit(x, filters, 3, strides, name=f"{name}_1", bias=bias)
-        x = unit(x, filters, 3, name=f"{name}_2", relu=False, bias=bias)
+        x = unit(x, out, 3, name=f"{name}_2", relu=False, bias=bias)
     if shortcut != "none":
         x = layers.Add(name=f"{name}_add")([way, x])
     return layers.ReLU(name=f"{name}_out")(x)
 
 
-def _torch_names(
+def stem(x: Any, width: int, *, bias: bool = False) -> Any:
+    """The beginning for ImageNet: a 7x7 convolution and a pool, each in steps of two."""
+    x = unit(x, width, 7, 2, name="conv1", bias=bias)
+    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
+    return max_pool(x, name="pool1_pool")
+
+
+def stages(x: Any, depths: Sequence[int], filters: int, out: int, **kind: Any) -> Any:
+    """Stages of blocks; each but the first halves the map and doubles the filters."""
+    for stage, depth in enumerate(depths):
+        for i in range(depth):
+            x = block(
+                x,
+                filters * 2**stage,
+                out * 2**stage,
+                2 if stage and not i else 1,
+                name=f"conv{stage + 2}_block{i + 1}",
+                **kind,
+            )
+    return x
+
+
+def torch_names(
     *, bottleneck: bool, depths: Sequence[int], **_: Any
 ) -> Mapping[str, Sequence[str]]:
     """The names of torchvision and of timm, which agree."""
@@ -135,7 +163,7 @@ def _torch_names(
 
 @architecture(
     **PAPER,
-    torch_names=_torch_names,
+    torch_names=torch_names,
     features=2048,
     stride=32,
     tiny={"depths": (1, 2, 1, 1), "width": 16},
@@ -167,27 +195,21 @@ def resnet(
     """
     one_of("shortcut", shortcut, ("A", "B", "C", "none"))
     one_of("stride_in", stride_in, ("1x1", "3x3"))
-    x = unit(x, width, 7, 2, name="conv1", bias=bias)
-    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
-    x = max_pool(x, name="pool1_pool")
-    for stage, depth in enumerate(exactly(4, depths, "depths")):
-        for i in range(depth):
-            x = block(
-                x,
-                width * 2**stage,
-                2 if stage and not i else 1,
-                name=f"conv{stage + 2}_block{i + 1}",
-                bottleneck=bottleneck,
-                shortcut=shortcut,
-                stride_in=stride_in,
-                bias=bias,
-            )
-    return x
+    return stages(
+        stem(x, width, bias=bias),
+        exactly(4, depths, "depths"),
+        width,
+        4 * width if bottleneck else width,
+        bottleneck=bottleneck,
+        shortcut=shortcut,
+        stride_in=stride_in,
+        bias=bias,
+    )
 
 
 def _cifar_torch_names(*, depth: int, **_: Any) -> Mapping[str, Sequence[str]]:
     """The names of akamaster's checkpoints, whose shortcuts are option A too."""
-    names = _torch_names(bottleneck=False, depths=((depth - 2) // 6,) * 3)
+    names = torch_names(bottleneck=False, depths=((depth - 2) // 6,) * 3)
     return {**names, "predictions": ("linear",)}
 
 
@@ -218,19 +240,7 @@ def resnet_cifar(x: Any, *, depth: int, width: int = 16, shortcut: str = "A") ->
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"`depth` must be 6n + 2, as 20, 32 or 110. Received: {depth=}")
     x = unit(x, width, 3, name="conv1")
-    for stage in range(3):
-        for i in range((depth - 2) // 6):
-            x = block(
-                x,
-                width * 2**stage,
-                2 if stage and not i else 1,
-                name=f"conv{stage + 2}_block{i + 1}",
-                bottleneck=False,
-                shortcut=shortcut,
-                stride_in="1x1",
-                bias=False,
-            )
-    return x
+    return stages(x, ((depth - 2) // 6,) * 3, width, width, bottleneck=False, shortcut=shortcut)
 
 
 BASIC: dict[str, Any] = {"bottleneck": False, "features": 512}

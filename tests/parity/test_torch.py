@@ -72,6 +72,11 @@ V1_5 = {"stride_in": "3x3", "bias": False}
         ("resnet50", "ResNet50", V1_5),
         ("resnet101", "ResNet101", V1_5),
         ("resnet152", "ResNet152", V1_5),
+        ("resnext50_32x4d", "ResNeXt50_32x4d", {}),
+        ("resnext101_32x4d", "ResNeXt101_32x4d", {}),
+        ("resnext101_32x8d", "ResNeXt101_32x8d", {}),
+        ("resnext101_64x4d", "ResNeXt101_64x4d", {}),
+        ("wide_resnet50_2", "WideResNet50_2", {}),
     ],
 )
 def test_timm_resnet(theirs, ours, options, tmp_path):
