@@ -37,3 +37,9 @@ from .resnext import ResNeXt101_32x4d as ResNeXt101_32x4d
 from .resnext import ResNeXt101_32x8d as ResNeXt101_32x8d
 from .resnext import ResNeXt101_64x4d as ResNeXt101_64x4d
 from .wide_resnet import WideResNet50_2 as WideResNet50_2
+from .densenet import DenseNet121 as DenseNet121
+from .densenet import DenseNet169 as DenseNet169
+from .densenet import DenseNet201 as DenseNet201
+from .densenet import DenseNet264 as DenseNet264
+from .densenet import DenseNet40_12 as DenseNet40_12
+from .densenet import DenseNetBC100_12 as DenseNetBC100_12

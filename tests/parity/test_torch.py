@@ -77,9 +77,12 @@ V1_5 = {"stride_in": "3x3", "bias": False}
         ("resnext101_32x8d", "ResNeXt101_32x8d", {}),
         ("resnext101_64x4d", "ResNeXt101_64x4d", {}),
         ("wide_resnet50_2", "WideResNet50_2", {}),
+        ("densenet121", "DenseNet121", {}),
+        ("densenet169", "DenseNet169", {}),
+        ("densenet201", "DenseNet201", {}),
     ],
 )
-def test_timm_resnet(theirs, ours, options, tmp_path):
+def test_timm_others(theirs, ours, options, tmp_path):
     module = randomize(timm.create_model(theirs))
     path = tmp_path / "theirs.safetensors"
     safetensors.save_file(module.state_dict(), path)
