@@ -115,3 +115,28 @@ def test_depths_of_the_cifar_networks(depth):
     with pytest.raises(ValueError, match=f"6n \\+ 2, as 20, 32 or 110. Received: depth={depth}"):
         kcc.ResNet20(depth=depth)
     assert len(kcc.ResNet110(include_top=False).layers) > len(kcc.ResNet20().layers)
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha", "params"),
+    [
+        ("MobileNet", 0.25, 470_072),
+        ("MobileNet", 0.5, 1_331_592),
+        ("MobileNet", 0.75, 2_585_560),
+        ("MobileNetV2", 0.35, 1_677_128),
+        ("MobileNetV2", 0.5, 1_968_680),
+        ("MobileNetV2", 0.75, 2_636_424),
+        ("MobileNetV2", 1.3, 5_386_792),
+        ("MobileNetV2", 1.4, 6_108_776),
+    ],
+)
+def test_width_multipliers(name, alpha, params):
+    assert count(kcc.build(name, alpha=alpha)).params == params
+
+
+@pytest.mark.parametrize(
+    ("depth", "bc", "words"), [(41, False, "3n \\+ 4 with bc=False"), (43, True, "6n \\+ 4")]
+)
+def test_depths_of_the_dense_cifar_networks(depth, bc, words):
+    with pytest.raises(ValueError, match=f"{words}.* Received: depth={depth}"):
+        kcc.DenseNet40_12(depth=depth, bc=bc)

@@ -35,6 +35,7 @@ def randomize(model, seed=1):
         *("VGG16", "VGG19"),
         *("ResNet50", "ResNet101", "ResNet152"),
         *("DenseNet121", "DenseNet169", "DenseNet201"),
+        *("MobileNet", "MobileNetV2"),
     ],
 )
 def test_parity(name, include_top, tmp_path):
@@ -45,7 +46,9 @@ def test_parity(name, include_top, tmp_path):
     named = [layer.name for layer in theirs.layers if layer.weights]
     assert [layer.name for layer in ours.layers if layer.weights] == named
     kept = {
-        layer.name for layer in theirs.layers if not re.match("(input|zero_padding)", layer.name)
+        layer.name
+        for layer in theirs.layers
+        if not re.match("(input|zero_padding|global|.*_pad$)", layer.name)
     }
     assert kept <= {layer.name for layer in ours.layers}
     x = np.random.default_rng(0).uniform(-120, 130, (2, 224, 224, 3)).astype("float32")
@@ -53,3 +56,18 @@ def test_parity(name, include_top, tmp_path):
     np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * np.abs(a).max())
     del theirs, ours
     gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha"), [("MobileNet", 0.25), ("MobileNetV2", 0.35), ("MobileNetV2", 1.4)]
+)
+@pytest.mark.parametrize("side", [128, 97])
+def test_parity_of_widths_and_sizes(name, alpha, side, tmp_path):
+    shape = (side, side, 3)
+    theirs = getattr(keras.applications, name)(shape, alpha, weights=None)
+    randomize(theirs)
+    theirs.save(tmp_path / "theirs.h5")
+    ours = getattr(kcc, name)(weights=tmp_path / "theirs.h5", input_shape=shape, alpha=alpha)
+    x = np.random.default_rng(0).uniform(-1, 1, (2, *shape)).astype("float32")
+    a, b = (keras.ops.convert_to_numpy(m(x, training=False)) for m in (theirs, ours))
+    np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * np.abs(a).max())
