@@ -148,7 +148,7 @@ def decode_predictions(
     """
     if hasattr(preds, "detach"):
         preds = preds.detach().cpu()
-    scores = np.asarray(preds)
+    scores = np.asarray(preds, "float64")
     classes = (
         imagenet_classes()
         if class_names is None
@@ -160,8 +160,10 @@ def decode_predictions(
             f"`preds` must have the shape (batch, {len(classes)}).{hint} "
             f"Received the shape {scores.shape}."
         )
-    if top < 1:
-        raise ValueError(f"`top` must be positive. Received: {top=}")
+    if not isinstance(top, (int, np.integer)) or top < 1:
+        raise ValueError(f"`top` must be a positive integer. Received: {top=}")
+    if not np.isfinite(scores).all():
+        raise ValueError("`preds` must be finite. Received NaN or infinity among them.")
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return [
         [Prediction(classes[i][0], classes[i][1], float(row[i])) for i in indices]

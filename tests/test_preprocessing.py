@@ -95,6 +95,12 @@ def test_decode_predictions():
     assert decode_predictions(keras.ops.convert_to_tensor(scores))[1][0].name == "electric_ray"
 
 
+def test_scores_of_a_quantized_network():
+    scores = np.array([[3, 2, 0]], "uint8")
+    names = [p.name for p in decode_predictions(scores, class_names=["a", "b", "c"])[0]]
+    assert names == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize(
     ("scores", "kwargs", "message"),
     [
@@ -102,6 +108,8 @@ def test_decode_predictions():
         (np.zeros(1000), {}, r"\(batch, 1000\)"),
         (np.zeros((1, 2)), {"class_names": ["a"]}, r"\(batch, 1\)"),
         (np.zeros((1, 1000)), {"top": 0}, "positive"),
+        (np.zeros((1, 1000)), {"top": 2.5}, "positive integer"),
+        (np.full((1, 1000), np.nan), {}, "finite"),
     ],
 )
 def test_decode_errors(scores, kwargs, message):

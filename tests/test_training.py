@@ -130,8 +130,7 @@ def test_a_diverged_run(digits, tmp_path):
     settings = Recipe("sgd", 1e30, 0.0, 64, 3, "pad", "a test")
     with pytest.raises(FloatingPointError, match=r"in epoch 1: lower the .* No network"):
         run.train(relu_lenet(), digits, settings, tmp_path / "run", verbose=0)
-    assert not list((tmp_path / "run").glob("*.keras"))
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["finished"] is False
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_replaces_another_only_when_asked(digits, tmp_path):

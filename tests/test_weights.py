@@ -10,6 +10,8 @@ import pytest
 from safetensors.numpy import save_file
 
 import keras_cnn_classics as kcc
+from keras_cnn_classics import registry
+from keras_cnn_classics.applications import vgg
 from keras_cnn_classics.registry import WeightsFile, WeightsSource
 from keras_cnn_classics.weights import _download
 
@@ -101,7 +103,7 @@ def test_pickles_are_read_without_running_code(tmp_path):
             return (open, (str(tmp_path / "touched"), "w"))
 
     torch.save({"features.0.weight": Evil()}, tmp_path / "evil.pth")
-    with pytest.raises(ValueError, match="does not hold the weights of this VGG11"):
+    with pytest.raises(ValueError, match="VGG11: it is damaged, or holds more than tensors"):
         kcc.VGG11(**TINY, weights=tmp_path / "evil.pth")
     assert not (tmp_path / "touched").exists()
 
@@ -173,6 +175,25 @@ def test_a_network_with_the_same_weights_but_other_layers(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("pooling", [None, "avg"])
+def test_a_trunk_takes_its_weights_from_a_whole_saved_model(vgg11, pooling, tmp_path):
+    vgg11.save(tmp_path / "full.keras")
+    trunk = kcc.VGG11(**TINY, include_top=False, pooling=pooling, weights=tmp_path / "full.keras")
+    for name in ("block1_conv1", "block5_conv2"):
+        for a, b in zip(*(m.get_layer(name).get_weights() for m in (vgg11, trunk)), strict=True):
+            np.testing.assert_array_equal(a, b)
+    kcc.VGG13(**TINY, classes=5).save(tmp_path / "vgg13.keras")
+    with pytest.raises(ValueError, match="its layer 2 is Conv2D"):
+        kcc.VGG11(**TINY, include_top=False, weights=tmp_path / "vgg13.keras")
+
+
+def test_a_model_that_keras_has_saved(tmp_path):
+    theirs = keras.applications.VGG16(weights=None, input_shape=(32, 32, 3), classes=7)
+    theirs.save(tmp_path / "theirs.keras")
+    ours = kcc.VGG16(weights=tmp_path / "theirs.keras", input_shape=(32, 32, 3), classes=7)
+    np.testing.assert_allclose(run(ours), run(theirs), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("form", ["weights.h5", "keras"])
 def test_a_prefix_does_not_come_between_a_network_and_its_file(vgg11, form, tmp_path):
     save = {"weights.h5": "save_weights", "keras": "save"}[form]
@@ -208,11 +229,12 @@ def test_a_trunk_is_not_taken_from_a_deeper_one(tmp_path):
 
 @pytest.fixture
 def published(monkeypatch, tmp_path):
-    """VGG16's published weights, replaced by a tiny set that stands on this disk."""
+    """A small VGG16 with published weights that stand on this disk; gives builder and model."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     source = tmp_path / "server"
     source.mkdir()
-    model = kcc.VGG16(**{**TINY, "input_shape": (224, 224, 3)}, weights=None)
+    options = {"width": 16, "units": (32, 24)}
+    model = kcc.VGG16(**options, weights=None)
     write_legacy_h5(model, source / "vgg.h5")
     write_legacy_h5(kcc.VGG16(width=16, include_top=False, weights=None), source / "vgg_no_top.h5")
 
@@ -220,50 +242,49 @@ def published(monkeypatch, tmp_path):
         return WeightsFile(path.as_uri(), f"md5:{hashlib.md5(path.read_bytes()).hexdigest()}")
 
     entries = WeightsSource(entry(source / "vgg.h5"), entry(source / "vgg_no_top.h5"))
-    monkeypatch.setitem(kcc.VGG16.spec.weights, "imagenet", entries)
-    return model, entries
+    monkeypatch.setattr(registry, "_BUILDERS", dict(registry._BUILDERS))
+    builder = vgg.vgg.variant(
+        "SmallVGG16", depths=vgg.D, **options, params=1, macs=1, weights={"imagenet": entries}
+    )
+    return builder, model, entries
 
 
-def test_published_weights(published, tmp_path, capsys):
-    model, _ = published
-    options = {"width": 16, "units": (32, 24)}
-    for name in (None, "mine"):
-        again = kcc.VGG16(**options, name=name)  # the default is weights="imagenet", as in Keras
+def test_published_weights(published, tmp_path):
+    builder, model, _ = published
+    for name in (None, "mine"):  # the default is weights="imagenet", as in Keras
+        again = builder(name=name, dropout=0.1)
         for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
     assert sorted(p.name for p in (tmp_path / "home/models").iterdir()) == ["vgg.h5"]
-    trunk = kcc.VGG16(width=16, include_top=False, prefix="left_")
+    trunk = builder(include_top=False, prefix="left_", input_shape=(64, 48, 3))
     assert trunk.layers[1].name == "left_block1_conv1"
+    assert trunk.output_shape == (None, 2, 1, 128)
     assert (tmp_path / "home/models/vgg_no_top.h5").is_file()
 
 
 def test_a_fresh_head_is_logged(published, caplog):
-    model, _ = published
+    builder, model, _ = published
     with caplog.at_level(logging.WARNING, "keras_cnn_classics"):
-        ours = kcc.VGG16(width=16, units=(32, 24), weights="imagenet", classes=5)
+        ours = builder(classes=5)
     assert "`predictions` starts from random weights" in caplog.text
     assert ours.output_shape == (None, 5)
     fc2 = [m.get_layer("fc2").get_weights()[0] for m in (ours, model)]
     np.testing.assert_array_equal(*fc2)
 
 
-def test_published_weights_and_arguments_that_do_not_fit(published):
-    for bad in (
-        {"input_shape": (224, 224, 1)},
-        {"input_shape": (64, 64, 3)},
-    ):
-        with pytest.raises(ValueError, match="Received"):
-            kcc.VGG16(weights="imagenet", **bad)
-    assert kcc.VGG16(width=16, include_top=False, input_shape=(64, 48, 3)).output_shape == (
-        None,
-        2,
-        1,
-        128,
-    )
+@pytest.mark.parametrize(
+    "bad",
+    [{"input_shape": (224, 224, 1)}, {"input_shape": (64, 64, 3)}, {"width": 8}, {"lrn": True}],
+)
+def test_arguments_that_do_not_fit_are_refused_before_a_download(published, tmp_path, bad):
+    builder, _, _ = published
+    with pytest.raises(ValueError, match="Received"):
+        builder(weights="imagenet", **bad)
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_damaged_download_leaves_nothing(published, tmp_path):
-    _, entries = published
+    *_, entries = published
     broken = WeightsFile(entries.top.url, "md5:" + "0" * 32)
     with pytest.raises(OSError, match=r"could not be downloaded.* by hand"):
         _download.fetch(broken)
@@ -271,16 +292,16 @@ def test_a_damaged_download_leaves_nothing(published, tmp_path):
 
 
 def test_a_damaged_cache_is_replaced(published, tmp_path):
-    _, entries = published
+    *_, entries = published
     path = _download.fetch(entries.top)
     path.write_bytes(b"cut")
     assert _download.fetch(entries.top).read_bytes() != b"cut"
 
 
 def test_offline(published, monkeypatch):
-    _, entries = published
+    *_, entries = published
     monkeypatch.setenv("KCC_OFFLINE", "1")
-    with pytest.raises(OSError, match=r"KCC_OFFLINE is set\. Or put the file from .*vgg.h5"):
+    with pytest.raises(OSError, match=r"KCC_OFFLINE is set: unset it, or put the .*vgg.h5"):
         _download.fetch(entries.top)
 
 

@@ -155,6 +155,7 @@ def _make_builder(parts: _Parts) -> Builder:
             aux=aux,
             prefix=prefix,
         )
+        _arguments.check_published(spec.name, source, options, parts.options)
         shape = _arguments.image_shape(spec, input_shape, input_tensor, include_top, aux, source)
         # The scope keeps the variables of two networks in one model apart, as their names do.
         with keras.name_scope(prefix) if prefix else contextlib.nullcontext():

@@ -53,6 +53,22 @@ def check_options(
 _KINDS = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}
 
 
+def check_published(
+    model: str,
+    source: Any,
+    given: Mapping[str, Any],
+    known: Mapping[str, inspect.Parameter],
+) -> None:
+    """Refuses options under which published weights would not fit, or fit and be wrong."""
+    changed = {key: value for key, value in given.items() if value != known[key].default}
+    changed.pop("dropout", None)  # which has no weights, and is for training only
+    if isinstance(source, WeightsSource) and changed:
+        received = ", ".join(f"{key}={value!r}" for key, value in changed.items())
+        raise ValueError(
+            f"The published weights of {model} are for its own options. Received: {received}"
+        )
+
+
 def _fits(value: Any, expected: Any) -> bool:
     """Whether a value has the type that an option is annotated with."""
     if typing.get_origin(expected) is Sequence:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import conv, conv_bn, max_pool
+from keras_cnn_classics.blocks.core import conv, conv_bn, exactly, max_pool
 from keras_cnn_classics.blocks.heads import mlp
 from keras_cnn_classics.layers import LocalResponseNormalization
 from keras_cnn_classics.registry import WeightsFile, WeightsSource
@@ -76,7 +76,7 @@ def vgg(
     Returns:
         Feature map of stride 32: 7x7 for an image of 224x224.
     """
-    for block, depth in enumerate(depths, 1):
+    for block, depth in enumerate(exactly(5, depths, "depths"), 1):
         filters = width * min(8, 2 ** (block - 1))
         for i in range(1, depth + 1):
             kernel = 1 if pointwise and block > 2 and i == depth else 3

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from keras_cnn_classics._version import __version__
 from keras_cnn_classics.cli import demo, evaluate, list_, predict, show, train
 from keras_cnn_classics.cli._common import one_line
 
@@ -19,12 +20,28 @@ PROGRAM = "keras-cnn-classics"
 DEBUG = "With --debug anywhere on the line, an error shows its traceback."
 
 app = typer.Typer(
-    help="Classic convolutional networks for Keras: look at them, train them, use them.",
     epilog=DEBUG,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Classic convolutional networks for Keras: look at them, train them, use them."""
+
+
 app.command("list", epilog=DEBUG)(list_.list_models)
 app.command("show", epilog=DEBUG)(show.show)
 app.command("train", epilog=DEBUG)(train.train)
@@ -42,6 +59,7 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("absl").setLevel(logging.ERROR)
     try:
         code = app(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
     except typer.Abort:
@@ -51,7 +69,10 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        code = _say(f"Error: {one_line(error) or type(error).__name__}", 1)
+        message = one_line(error) or type(error).__name__
+        if "OOM when allocating" in message:
+            message = "There is not enough memory: take a smaller network, size or batch."
+        code = _say(f"Error: {message}", 1)
     sys.exit(code)
 
 

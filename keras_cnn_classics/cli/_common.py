@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import enum
 import inspect
-import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 if TYPE_CHECKING:
@@ -72,8 +73,13 @@ Classes = Annotated[
 
 
 def one_line(message: object) -> str:
-    """A message without line breaks."""
-    return " ".join(str(message).split())
+    """A message without line breaks, with arguments under the names that they have here."""
+    text = " ".join(str(message).split())
+    return re.sub(
+        r"`(data_dir|on_bad_image|batch_size|resize|validation|classes|seed|weights)`",
+        lambda match: "--" + match[1].replace("_", "-"),
+        text,
+    )
 
 
 @contextmanager
@@ -116,8 +122,10 @@ def find_builder(name: str) -> Builder:
 def parse_options(builder: Builder, options: list[str]) -> dict[str, Any]:
     """`["depths=(1, 2)", "activation=relu"]` as keyword arguments of a builder's options.
 
-    The network is built once with them, so that a wrong value is wrong usage.
+    The network is built once with them, small, so that a wrong value is wrong usage.
     """
+    import keras
+
     known = list(inspect.signature(builder).parameters)
     own = known[known.index("prefix") + 1 :]
     parsed: dict[str, Any] = {}
@@ -135,7 +143,10 @@ def parse_options(builder: Builder, options: list[str]) -> dict[str, Any]:
             parsed[key] = value  # a bare word is a string
     if parsed:
         try:
-            builder(weights=None, **parsed)
+            side, channels = builder.spec.min_size, builder.spec.channels
+            last = keras.config.image_data_format() == "channels_last"
+            shape = (side, side, channels) if last else (channels, side, side)
+            builder(weights=None, classes=2, input_shape=shape, **parsed)
         except (ValueError, TypeError) as error:
             raise typer.BadParameter(str(error), param_hint="--option") from error
     return parsed
@@ -152,28 +163,20 @@ def check_size(builder: Builder, size: int | None) -> int:
     return size or spec.input_size
 
 
-def check_mode(mode: str | None) -> str | None:
-    """Refuses a mode of preprocessing that there is not."""
-    from keras_cnn_classics.preprocessing import MODES
+def check_mode(builder: Builder, mode: str | None) -> str | None:
+    """Refuses a mode of preprocessing that there is not, or not for such images."""
+    from keras_cnn_classics.preprocessing import MODES, preprocess_input
 
     if mode is not None and mode not in MODES:
         raise typer.BadParameter(
             f"Must be {', '.join(MODES)}. Received: {mode!r}", param_hint="--preprocess"
         )
+    if mode is not None:
+        try:
+            preprocess_input(np.zeros((1, 1, builder.spec.channels)), mode, "channels_last")
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--preprocess") from error
     return mode
-
-
-def run_facts(weights: Path) -> dict[str, Any]:
-    """The summary of the run that a checkpoint belongs to, or nothing."""
-    path = weights.parent / "summary.json"
-    if weights.suffix != ".keras" or not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text()))
-    except (ValueError, OSError) as error:
-        raise ValueError(
-            f"{path} is not the summary of a run: mend it or move it away ({error})."
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,7 @@ def load_trained(
     from keras_cnn_classics.weights import preprocessing_of
 
     spec, path = builder.spec, Path(weights)
-    facts = run_facts(path)
+    facts = training.read_facts(path)
     if facts.get("model") not in (None, spec.name):
         raise ValueError(f"{path} is a checkpoint of {facts['model']}, not of {spec.name}.")
     arguments: dict[str, Any] = {"weights": weights, **facts.get("options", {}), **options}
@@ -250,6 +253,8 @@ def probabilities(model: Any, outputs: Any) -> Any:
     """What a classifier gives, as probabilities: scores go through a softmax."""
     import keras
 
+    if not np.isfinite(outputs).all():
+        raise ValueError("The network's answers are not finite: its weights are of no use.")
     if model.layers[-1].activation is keras.activations.linear:
         outputs = keras.ops.softmax(outputs, axis=-1)
     return keras.ops.convert_to_numpy(outputs)

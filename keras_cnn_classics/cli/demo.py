@@ -12,6 +12,7 @@ from keras_cnn_classics.cli import _common
 from keras_cnn_classics.cli.train import run
 
 SHOWN = 40
+PICTURE = "digits.png"
 
 
 def demo(
@@ -20,7 +21,8 @@ def demo(
 ) -> None:
     """Train LeNet-5 of 1998 on 1,198 real handwritten digits; name 599 it has not seen.
 
-    Takes under a minute on a laptop and needs no network. The folder is replaced.
+    Takes under a minute on a laptop and needs no network. An earlier demo in the folder is
+    replaced.
     """
     builder = _common.find_builder("LeNet5")
     import keras
@@ -31,7 +33,7 @@ def demo(
 
     spec = builder.spec
     settings = dataclasses.replace(training.recipe(spec), epochs=30, batch_size=16)
-    training.check_folder(output, overwrite=True)
+    training.check_folder(output, overwrite=(output / PICTURE).exists())
     keras.utils.set_random_seed(seed)
     data = load(
         "digits",
@@ -73,7 +75,7 @@ def demo(
         f"{wrong.sum()} wrong, a test error of {100 * wrong.mean():.2f} % "
         f"({summary['seconds']:.0f} s of training)."
     )
-    picture = output / "digits.png"
+    picture = output / PICTURE
     _draw(images, true, distances, picture)
     print(f"Look at {picture}; the network is {output / 'best.keras'}")
 
@@ -96,7 +98,7 @@ def _draw(images: Any, true: Any, distances: Any, path: Path) -> None:
         title = f"{guesses[i]}   ({distances[i].min():.1f})"
         axis.set_title(title, fontsize=8, color="tab:red" if wrong[i] else "black")
         if wrong[i]:
-            axis.set_xlabel(f"it is a {true[i]}", fontsize=8, color="tab:red")
+            axis.set_xlabel(f"true: {true[i]}", fontsize=8, color="tab:red")
     for axis in axes.flat:
         axis.set_xticks([])
         axis.set_yticks([])

@@ -37,7 +37,7 @@ def evaluate(
     """Measure the top-1 and top-5 error of a network on a data set."""
     builder = _common.find_builder(name)
     parsed = _common.parse_options(builder, options)
-    _common.check_mode(preprocess)
+    _common.check_mode(builder, preprocess)
     from keras_cnn_classics.data import load
 
     spec = builder.spec
@@ -85,8 +85,10 @@ def measure(model: Any, batches: Any) -> dict[str, Any]:
     ranks: list[int] = []
     for x, labels in batches.as_numpy_iterator():
         scores = model.predict_on_batch(x)
+        if not np.isfinite(scores).all():
+            raise ValueError("The network's answers are not finite: its weights are of no use.")
         true = np.take_along_axis(scores, labels[:, None], axis=1)
-        ranks.extend(np.sum(scores > true, axis=1))
+        ranks.extend(np.sum(scores >= true, axis=1) - 1)  # whoever ties is counted as better
     placed = np.array(ranks)
     results = {"images": len(placed), "top1_error": round(100 * float(np.mean(placed > 0)), 3)}
     if scores.shape[1] > 5:

@@ -13,7 +13,13 @@ from keras_cnn_classics.cli import _common
 
 def predict(
     name: _common.Name,
-    images: Annotated[list[Path], typer.Argument(help="Pictures.", metavar="IMAGE...")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Pictures. The LeNets want bright ink on a dark ground, as MNIST has it.",
+            metavar="IMAGE...",
+        ),
+    ],
     weights: Annotated[
         str | None,
         typer.Option(help="Weights: a tag, or a file such as best.keras. Default: imagenet."),
@@ -28,7 +34,7 @@ def predict(
     """Name what is in pictures."""
     builder = _common.find_builder(name)
     parsed = _common.parse_options(builder, options)
-    _common.check_mode(preprocess)
+    _common.check_mode(builder, preprocess)
     weights = weights or builder.spec.default_weights
     if weights is None:
         raise typer.BadParameter(

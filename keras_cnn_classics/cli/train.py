@@ -95,7 +95,7 @@ def train(
     }
     given = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(training.recipe(spec), **given)
-    mode = _common.check_mode(preprocess) or preprocessing_of(spec, weights)
+    mode = _common.check_mode(builder, preprocess) or preprocessing_of(spec, weights)
     folder = output or Path("runs") / f"{spec.name}-{Path(data).name}".lower()
     training.check_folder(folder, overwrite=overwrite)
     keras.utils.set_random_seed(seed)

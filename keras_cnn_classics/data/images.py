@@ -82,6 +82,8 @@ def fault(path: str) -> str | None:
     """Decodes a file once and says what is wrong with it, or `None` if nothing is."""
     if os.path.splitext(path)[1].lower() not in EXTENSIONS:
         return f"not an image: {path} (its extension is none of {' '.join(EXTENSIONS)})"
+    if not os.path.isfile(path):  # a pipe would be waited for, for ever
+        return f"not an image: {path} (it is not a regular file)"
     try:
         with _opened(path, quickly=True):
             return None
@@ -103,7 +105,7 @@ def _opened(source: str | os.PathLike[str] | bytes, quickly: bool = False) -> It
                 image.load()
                 result = _plain(ImageOps.exif_transpose(image))
         except FileNotFoundError:
-            raise
+            raise FileNotFoundError(f"There is no image file {str(source)!r}.") from None
         # Pillow's readers raise many kinds on damaged files: SyntaxError, struct.error, EOFError.
         except Exception as error:
             name = "these bytes" if isinstance(source, bytes) else os.fspath(source)

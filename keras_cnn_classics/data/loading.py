@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from keras_cnn_classics.data import images, sources, splits
 
 if TYPE_CHECKING:
@@ -107,14 +109,19 @@ def load(
     if channels is not None:
         images.check_channels(channels)
     for name, fraction in (("validation", validation), ("test", test)):
-        if not 0 <= fraction < 1:
-            raise ValueError(f"`{name}` must be at least 0 and below 1. Received: {fraction}")
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}")
-    if seed < 0:
-        raise ValueError(f"`seed` must be at least 0. Received: {seed}")
+        if not isinstance(fraction, (int, float)) or not 0 <= fraction < 1:
+            raise ValueError(f"`{name}` must be at least 0 and below 1. Received: {fraction!r}")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"`batch_size` must be an integer, at least 1. Received: {batch_size!r}")
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(f"`seed` must be an integer from 0 to 2**32 - 1. Received: {seed!r}")
     if on_bad_image not in ("skip", "error"):
         raise ValueError(f"`on_bad_image` must be 'skip' or 'error'. Received: {on_bad_image!r}")
+
+    if not isinstance(source, (str, os.PathLike)) or source == "":
+        raise ValueError(
+            f"`source` must be 'digits', a TFDS name or an existing folder. Received: {source!r}"
+        )
 
     found, stratify = _open(source, data_dir, download, on_bad_image)
     found = sources.with_classes(found, class_names)
@@ -123,6 +130,7 @@ def load(
     from keras_cnn_classics.data.pipeline import Batching
 
     height, width, own_channels = found.shape
+    _check_preprocess(preprocess, channels or (1 if own_channels == 1 else 3))
     batching = Batching(
         size=image_size or (height or _FOLDER_SIZE, width or _FOLDER_SIZE),
         channels=channels or (1 if own_channels == 1 else 3),
@@ -145,6 +153,18 @@ def load(
         },
         skipped=found.skipped,
     )
+
+
+def _check_preprocess(preprocess: Any, channels: int) -> None:
+    if isinstance(preprocess, str):
+        from keras_cnn_classics.preprocessing import preprocess_input
+
+        preprocess_input(np.zeros((1, 1, channels)), preprocess, "channels_last")
+    elif preprocess is not None and not callable(preprocess):
+        raise ValueError(
+            "`preprocess` must be None, a mode of `preprocess_input` or a function. "
+            f"Received: {preprocess!r}"
+        )
 
 
 def _open(

@@ -126,8 +126,8 @@ def with_classes(source: Source, class_names: Sequence[str] | None) -> Source:
     if unexpected or missing or len(set(names)) != len(names):
         raise ValueError(
             f"The classes of {source.name!r} must be those of `class_names`, each once. "
-            f"Unexpected: {unexpected or 'none'}; missing: {missing or 'none'}. Rename its "
-            "folders, or leave `class_names` out."
+            f"Unexpected: {unexpected or 'none'}; missing: {missing or 'none'}. Take data of the "
+            "classes that the network knows, or rename the folders."
         )
     order = np.array([names.index(name) for name in source.class_names], np.int32)
     parts = (source.train, source.validation, source.test)

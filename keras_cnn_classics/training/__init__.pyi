@@ -7,3 +7,4 @@ from .run import Checkpoints as Checkpoints
 from .run import check_folder as check_folder
 from .run import train as train
 from .run import check_classes as check_classes
+from .run import read_facts as read_facts

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
 import os
-import shutil
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from keras_cnn_classics.data import ImageData
 from keras_cnn_classics.training.recipes import Recipe, loss_for
 
 SUMMARY, HISTORY, LOG = "summary.json", "history.csv", "tensorboard"
+FACTS = "run.json"  # in a checkpoint, beside Keras's own files
 FILES = ("best.keras", "last.keras", HISTORY, SUMMARY)
 
 
@@ -50,21 +52,24 @@ def check_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> 
         for one in made:
             if one.is_dir():
                 one.rmdir()
-    found = [name for name in FILES if (path / name).exists()]
+    found = [name for name in (*FILES, LOG) if (path / name).exists()]
     if found and not overwrite:
         raise FileExistsError(
-            f"{path} holds a run already ({', '.join(found)}): name another folder, or ask to "
-            "overwrite it."
+            f"{path} holds a run already ({', '.join(found)}): name another folder, or replace "
+            "the run by overwrite=True (--overwrite)."
         )
     return path
 
 
-def _empty_folder(folder: Path) -> None:
-    """Makes the folder, and takes away what an earlier run has left in it."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _take_away(folder: Path) -> None:
+    """Takes away what a run has left in a folder, and nothing else."""
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / LOG, ignore_errors=True)
+    for events in folder.glob(f"{LOG}/*/events.out.tfevents.*"):
+        events.unlink()
+    for emptied in (*folder.glob(f"{LOG}/*"), folder / LOG, folder):
+        with contextlib.suppress(OSError):  # it is not empty, or not there
+            emptied.rmdir()
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -74,11 +79,15 @@ class Checkpoints(keras.callbacks.Callback):
         folder: An existing folder.
         monitor: The metric that decides what is best, the larger the better. Without it in the
             logs, the last epoch is the best.
+        facts: What a checkpoint shall know of its run; `read_facts` reads it again, wherever
+            the file has been moved.
     """
 
-    def __init__(self, folder: Path, monitor: str = "val_accuracy") -> None:
+    def __init__(
+        self, folder: Path, monitor: str = "val_accuracy", facts: dict[str, Any] | None = None
+    ) -> None:
         super().__init__()
-        self.folder, self.monitor = folder, monitor
+        self.folder, self.monitor, self.facts = folder, monitor, facts or {}
         self.best_epoch = 0
         self._best = -math.inf
 
@@ -97,9 +106,20 @@ class Checkpoints(keras.callbacks.Callback):
         scratch = self.folder / f".writing-{name}"
         try:
             self.model.save(scratch)
+            with zipfile.ZipFile(scratch, "a") as archive:
+                archive.writestr(FACTS, json.dumps(self.facts))
             os.replace(scratch, self.folder / name)
         finally:
             scratch.unlink(missing_ok=True)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What a checkpoint knows of its run: nothing if it is not from one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return dict(json.loads(archive.read(FACTS)))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return {}
 
 
 def train(
@@ -142,8 +162,16 @@ def train(
     folder = check_folder(folder, overwrite=overwrite)
     steps = settings.epochs * math.ceil(data.sizes["train"] / settings.batch_size)
     model.compile(settings.make_optimizer(steps), loss_for(model), metrics=["accuracy"])
-    _empty_folder(folder)
-    checkpoints = Checkpoints(folder)
+    facts = {
+        "classes": model.output_shape[-1],
+        "classifier_activation": keras.activations.serialize(model.layers[-1].activation),
+        **(facts or {}),
+        "class_names": list(data.class_names),
+        "image_shape": list(data.image_shape),
+    }
+    _take_away(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoints = Checkpoints(folder, facts=facts)
     start = time.perf_counter()
 
     def describe(**results: Any) -> dict[str, Any]:
@@ -151,12 +179,8 @@ def train(
         history = _read_history(folder / HISTORY)
         best = history[checkpoints.best_epoch - 1] if checkpoints.best_epoch else {}
         summary = {
-            "classes": model.output_shape[-1],
-            "classifier_activation": keras.activations.serialize(model.layers[-1].activation),
-            **(facts or {}),
+            **facts,
             "data": data.name,
-            "class_names": list(data.class_names),
-            "image_shape": list(data.image_shape),
             "sizes": data.sizes,
             "skipped": list(data.skipped),
             "backend": keras.backend.backend(),
@@ -207,14 +231,13 @@ def _refuse_divergence(folder: Path, settings: Recipe, checkpoints: Checkpoints)
     history = _read_history(folder / HISTORY)
     if history and math.isfinite(history[-1]["loss"]):
         return
-    kept = (
-        f"{folder / 'best.keras'} is from epoch {checkpoints.best_epoch}."
-        if checkpoints.best_epoch
-        else "No network was saved."
-    )
+    if not checkpoints.best_epoch:
+        _take_away(folder)
+    best = f"{folder / 'best.keras'} is from epoch {checkpoints.best_epoch}."
     raise FloatingPointError(
         f"The loss is not finite any more in epoch {len(history)}: lower the learning rate "
-        f"(now {settings.learning_rate:g}). {kept}"
+        f"(now {settings.learning_rate:g}). "
+        + (best if checkpoints.best_epoch else "No network was saved.")
     )
 
 

@@ -29,9 +29,11 @@ def fetch(file: WeightsFile) -> Path:
     algorithm, digest = file.digest.split(":")
     if target.is_file() and _hash(target, algorithm) == digest:
         return target
-    by_hand = f"Or put the file from {file.url} at {target} by hand."
-    if os.environ.get("KCC_OFFLINE", "0") != "0":
-        raise OSError(f"The weights are not in the cache and KCC_OFFLINE is set. {by_hand}")
+    by_hand = f"put the file from {file.url} at {target} by hand."
+    if os.environ.get("KCC_OFFLINE", "0") not in ("", "0"):
+        raise OSError(
+            f"The weights are not in the cache, and KCC_OFFLINE is set: unset it, or {by_hand}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     # Keras writes to the final name from the start, so it gets a folder that goes when it fails.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
@@ -45,8 +47,10 @@ def fetch(file: WeightsFile) -> Path:
                 cache_subdir="",
             )
         except Exception as error:  # get_file raises bare Exceptions
-            reason = " ".join(str(error).split())
-            raise OSError(f"The weights could not be downloaded: {reason} {by_hand}") from error
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise OSError(
+                f"The weights could not be downloaded ({reason}): try again, or {by_hand}"
+            ) from error
         os.replace(arrived, target)
     return target
 

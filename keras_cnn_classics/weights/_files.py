@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import tempfile
 import zipfile
 from pathlib import Path
@@ -45,6 +46,8 @@ def read_weights_h5(path: Path) -> dict[str, list[np.ndarray]]:
 
 def read_keras(path: Path) -> tuple[dict[str, list[np.ndarray]], list[dict[str, Any]]]:
     """Reads a whole saved model: its weights, and the configurations of its layers."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is no saved model, or one that is cut off")
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))["config"]
         weights = read_weights_h5(Path(archive.extract("model.weights.h5", folder)))
@@ -63,10 +66,13 @@ def read_torch(path: Path) -> Tensors:
     try:
         import torch
     except ImportError as error:
-        raise ImportError(
-            f"Reading {path.name} needs PyTorch: pip install 'keras-cnn-classics[torch]'."
+        raise ImportError(f"Reading {path.name} needs PyTorch: pip install torch.") from error
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            "it is damaged, or holds more than tensors, which may run code and was not read"
         ) from error
-    state = torch.load(path, map_location="cpu", weights_only=True)
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise ValueError("it holds no state dict")

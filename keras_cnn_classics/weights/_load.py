@@ -62,7 +62,7 @@ def load(
     else:
         path = Path(source)
     try:
-        arrays = _read(path, model, torch_names)
+        arrays = _read(path, model, torch_names, include_top=include_top)
         _assign(arrays, model.layers, include_top=include_top, fresh=fresh)
     except (FileNotFoundError, PermissionError, ImportError):
         raise
@@ -84,7 +84,11 @@ def preprocessing_of(spec: ModelSpec, weights: str | os.PathLike[str] | None) ->
 
 
 def _read(
-    path: Path, model: Any, torch_names: Mapping[str, Sequence[str]] | None
+    path: Path,
+    model: Any,
+    torch_names: Mapping[str, Sequence[str]] | None,
+    *,
+    include_top: bool,
 ) -> dict[str, list[np.ndarray]]:
     if not path.name.lower().endswith(_SUFFIXES):
         raise ValueError(f"the file name must end in {', '.join(_SUFFIXES)}")
@@ -96,7 +100,10 @@ def _read(
         return torch_layout.convert(reader(path), torch_names, model.layers)
     if suffix == ".keras":
         arrays, configs = _files.read_keras(path)
-        _compare(configs, [keras.saving.serialize_keras_object(layer) for layer in model.layers])
+        _compare(configs, model.layers, include_top=include_top)
+        # The file's own order, which tells the trunk from what follows it.
+        order = [one["config"]["name"] for one in configs]
+        arrays = {name: arrays[name] for name in order if name in arrays}
     elif path.name.lower().endswith(".weights.h5"):
         arrays = _files.read_weights_h5(path)
     else:
@@ -104,26 +111,35 @@ def _read(
     return _without_prefix(arrays, [layer.name for layer in model.layers if layer.weights])
 
 
-def _compare(found: Sequence[Any], wanted: Sequence[Any]) -> None:
+def _compare(configs: Sequence[Any], layers: Sequence[Any], *, include_top: bool) -> None:
     """Tells a network from one with the same weights but other layers or activations.
 
-    The last layer's activation does not count: training often has scores for its output.
+    Dropout does not count, as it does nothing in use, nor does the last layer's activation:
+    training often has scores for its output. Without the classifier, what follows the last
+    weights of the model does not count either.
     """
-
-    def kinds(layers: Sequence[Any]) -> list[tuple[str, Any]]:
-        rows = [(one["class_name"], one["config"].get("activation")) for one in layers]
-        return [*rows[1:-1], (rows[-1][0], None)] if rows else []
-
-    theirs, ours = kinds(found), kinds(wanted)
-    for i, pair in enumerate(zip(theirs, ours, strict=False), 1):
-        if pair[0] != pair[1]:
-            (a, f), (b, g) = pair
+    ours = [
+        (type(layer).__name__, keras.saving.serialize_keras_object(layer)["config"], layer.weights)
+        for layer in layers
+    ]
+    wanted = [(kind, config.get("activation")) for kind, config, _ in ours if kind != "Dropout"]
+    weighted = [bool(weights) for kind, _, weights in ours if kind != "Dropout"]
+    rows = [(one["class_name"], one["config"].get("activation")) for one in configs]
+    found = [row for row in rows if row[0] != "Dropout"]
+    if include_top:
+        wanted[-1] = (wanted[-1][0], None)
+        found[-1:] = [(found[-1][0], None)] if found else []
+    else:
+        end = len(weighted) - weighted[::-1].index(True)
+        wanted, found = wanted[:end], found[:end]
+    for i, (theirs, mine) in enumerate(zip(found[1:], wanted[1:], strict=False), 1):
+        if theirs != mine:
             raise ValueError(
-                f"its layer {i} is {a}, activation {f or 'none'}, where the model has {b}, "
-                f"activation {g or 'none'}"
+                f"its layer {i} is {theirs[0]}, activation {theirs[1] or 'none'}, where the model "
+                f"has {mine[0]}, activation {mine[1] or 'none'}"
             )
-    if len(theirs) != len(ours):
-        raise ValueError(f"it has {len(theirs)} layers, the model {len(ours)}")
+    if len(found) != len(wanted):
+        raise ValueError(f"it has {len(found)} layers, the model {len(wanted)}")
 
 
 def _without_prefix(

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from keras_cnn_classics.data import load
+from keras_cnn_classics.data.images import fault
 
 
 def fill(folder, count, start):
@@ -166,3 +167,9 @@ def test_grey_and_default_size(folder):
     images, _ = next(data.test.as_numpy_iterator())
     assert images.shape[1:] == (224, 224, 1)
     assert images.dtype == np.float32
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert "not a regular file" in fault(str(tmp_path / "pipe.png"))

@@ -129,8 +129,8 @@ def test_a_stream_is_selected_relabelled_and_shuffled(tmp_path):
     [
         ({"validation": 1.0}, "`validation` must be at least 0 and below 1. Received: 1.0"),
         ({"test": -0.1}, "`test` must be"),
-        ({"batch_size": 0}, "`batch_size` must be at least 1"),
-        ({"seed": -1}, "`seed` must be at least 0"),
+        ({"batch_size": 0}, "`batch_size` must be an integer, at least 1"),
+        ({"seed": -1}, "`seed` must be an integer from 0"),
         ({"resize": "croop"}, "`resize` must be one of"),
         ({"on_bad_image": "ignore"}, "`on_bad_image` must be 'skip' or 'error'"),
         ({"channels": 4}, r"`channels` must be 1 \(grey\) or 3"),
@@ -258,3 +258,22 @@ def test_labels_outside_the_classes_are_refused():
     with pytest.raises(ValueError, match=r"from 0 to 2. Received 2 others in the split 'test'"):
         check_labels(labels, ["a", "b", "c"], "test")
     assert check_labels(labels[:2], ["a", "b", "c"], "test").tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"batch_size": 2.5}, "`batch_size` must be an integer"),
+        ({"seed": None}, "`seed` must be an integer"),
+        ({"validation": None}, "`validation` must be at least 0"),
+        ({"preprocess": "foo"}, "`mode` must be one of"),
+        ({"preprocess": "caffe"}, "for 3 channels"),
+        ({"preprocess": 5}, "a function"),
+        ({"source": None}, "`source` must be"),
+        ({"source": ""}, "`source` must be"),
+    ],
+)
+def test_arguments_of_another_kind(arguments, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        load(**{"source": "digits", **arguments})
+    assert "Received" in str(caught.value)
