@@ -6,7 +6,6 @@ import pytest
 import keras_cnn_classics as kcc
 from keras_cnn_classics.testing import contracts
 
-
 NAMES = kcc.list_models()
 if keras.backend.backend() != "tensorflow":  # one of each family will do for the others
     NAMES = list({kcc.get_builder(name).spec.family: name for name in reversed(NAMES)}.values())
