@@ -45,3 +45,5 @@ from .densenet import DenseNet40_12 as DenseNet40_12
 from .densenet import DenseNetBC100_12 as DenseNetBC100_12
 from .mobilenet import MobileNet as MobileNet
 from .mobilenet_v2 import MobileNetV2 as MobileNetV2
+from .squeezenet import SqueezeNet1_0 as SqueezeNet1_0
+from .squeezenet import SqueezeNet1_1 as SqueezeNet1_1

@@ -141,6 +141,68 @@ def torchvision_vgg11_bn():
     return TorchvisionLayout(features, 7, dense((25088, 4096, 4096, 1000), dropout_first=False))
 
 
+class Fire(torch.nn.Module):
+    """A fire module under torchvision's names."""
+
+    def __init__(self, channels, squeeze, expand):
+        super().__init__()
+        self.squeeze = torch.nn.Conv2d(channels, squeeze, 1)
+        self.expand1x1 = torch.nn.Conv2d(squeeze, expand, 1)
+        self.expand3x3 = torch.nn.Conv2d(squeeze, expand, 3, padding=1)
+
+    def forward(self, x):
+        x = self.squeeze(x).relu()
+        return torch.cat([self.expand1x1(x).relu(), self.expand3x3(x).relu()], 1)
+
+
+class TorchvisionSqueezeNet(torch.nn.Module):
+    """SqueezeNet under torchvision's names, from its column of layers."""
+
+    def __init__(self, first, column):
+        super().__init__()
+        features = [torch.nn.Conv2d(3, first[0], first[1], stride=2), torch.nn.ReLU()]
+        channels = first[0]
+        for item in column:
+            if item == "M":
+                features.append(torch.nn.MaxPool2d(3, 2, ceil_mode=True))
+            else:
+                features.append(Fire(channels, *item))
+                channels = 2 * item[1]
+        self.features = torch.nn.Sequential(*features)
+        self.classifier = torch.nn.Sequential(
+            torch.nn.Dropout(), torch.nn.Conv2d(512, 1000, 1), torch.nn.ReLU()
+        )
+
+    def forward(self, x):
+        return self.classifier(self.features(x)).mean((2, 3))
+
+
+SMALL, MIDDLE, LARGE, WIDE = (16, 64), (32, 128), (48, 192), (64, 256)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "column"),
+    [
+        (
+            "SqueezeNet1_0",
+            (96, 7),
+            ["M", SMALL, SMALL, MIDDLE, "M", MIDDLE, LARGE, LARGE, WIDE, "M", WIDE],
+        ),
+        (
+            "SqueezeNet1_1",
+            (64, 3),
+            ["M", SMALL, SMALL, "M", MIDDLE, MIDDLE, "M", LARGE, LARGE, WIDE, WIDE],
+        ),
+    ],
+)
+@pytest.mark.parametrize("side", [224, 125, 131])
+def test_squeezenet(name, first, column, side, tmp_path):
+    module = randomize(TorchvisionSqueezeNet(first, column))
+    path = tmp_path / "theirs.pth"
+    torch.save(module.state_dict(), path)
+    compare(module, name, path, X[:, :side, :side], input_shape=(side, side, 3))
+
+
 @pytest.mark.parametrize(
     ("name", "make"), [("AlexNetOWT", torchvision_alexnet), ("VGG11BN", torchvision_vgg11_bn)]
 )
