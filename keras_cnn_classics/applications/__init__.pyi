@@ -47,3 +47,6 @@ from .mobilenet import MobileNet as MobileNet
 from .mobilenet_v2 import MobileNetV2 as MobileNetV2
 from .squeezenet import SqueezeNet1_0 as SqueezeNet1_0
 from .squeezenet import SqueezeNet1_1 as SqueezeNet1_1
+from .resnet_v2 import ResNet50V2 as ResNet50V2
+from .resnet_v2 import ResNet101V2 as ResNet101V2
+from .resnet_v2 import ResNet152V2 as ResNet152V2
