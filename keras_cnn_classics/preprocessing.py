@@ -92,6 +92,15 @@ def preprocess_input(x: Any, mode: str = "caffe", data_format: str | None = None
     return (x * np_like.constant(facts.scale) - np_like.constant(mean)) / np_like.constant(std)
 
 
+def check_mode(mode: str, channels: int) -> None:
+    """Refuses a mode that there is not, or that is for another number of channels.
+
+    Raises:
+        ValueError: As `preprocess_input` raises it.
+    """
+    preprocess_input(np.zeros((1, 1, channels)), mode, "channels_last")
+
+
 class _Namespace(NamedTuple):
     """The two functions that arithmetic on arrays of a library needs."""
 

@@ -17,7 +17,7 @@ from typing import Any
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import channel_axis, concat, max_pool
+from keras_cnn_classics.blocks.core import channel_axis, concat, max_pool, norm_relu
 from keras_cnn_classics.blocks.heads import gap_dense
 
 PAPER: dict[str, Any] = {
@@ -26,14 +26,6 @@ PAPER: dict[str, Any] = {
     "url": "https://arxiv.org/abs/1608.06993",
     "head": gap_dense(),
 }
-
-
-def norm_relu(x: Any, *, name: str) -> Any:
-    """Batch normalization and ReLU, which come before each convolution: `{name}_bn`, `_relu`."""
-    x = layers.BatchNormalization(
-        axis=channel_axis(), momentum=0.9, epsilon=1.001e-5, name=f"{name}_bn"
-    )(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
 
 
 def plain_conv(x: Any, filters: int, kernel: int, *, name: str) -> Any:

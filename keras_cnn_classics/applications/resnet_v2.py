@@ -20,15 +20,8 @@ from typing import Any
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import channel_axis, exactly, max_pool
+from keras_cnn_classics.blocks.core import exactly, max_pool, norm_relu
 from keras_cnn_classics.blocks.heads import gap_dense
-
-
-def _norm_relu(x: Any, *, name: str) -> Any:
-    x = layers.BatchNormalization(
-        axis=channel_axis(), momentum=0.9, epsilon=1.001e-5, name=f"{name}_bn"
-    )(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
 
 
 def preactivation(x: Any, filters: int, strides: int, *, project: bool, name: str) -> Any:
@@ -44,16 +37,16 @@ def preactivation(x: Any, filters: int, strides: int, *, project: bool, name: st
     Returns:
         A feature map with `4 * filters` channels.
     """
-    y = _norm_relu(x, name=f"{name}_preact")
+    y = norm_relu(x, name=f"{name}_preact")
     if project:
         x = layers.Conv2D(4 * filters, 1, strides, name=f"{name}_0_conv")(y)
     elif strides > 1:
         x = max_pool(x, 1, strides, name=f"{name}_0_pool")
     y = layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_1_conv")(y)
-    y = _norm_relu(y, name=f"{name}_1")
+    y = norm_relu(y, name=f"{name}_1")
     y = layers.ZeroPadding2D(1, name=f"{name}_2_pad")(y)
     y = layers.Conv2D(filters, 3, strides, use_bias=False, name=f"{name}_2_conv")(y)
-    y = _norm_relu(y, name=f"{name}_2")
+    y = norm_relu(y, name=f"{name}_2")
     y = layers.Conv2D(4 * filters, 1, name=f"{name}_3_conv")(y)
     return layers.Add(name=f"{name}_out")([x, y])
 
@@ -94,7 +87,7 @@ def resnet_v2(x: Any, *, depths: Sequence[int], width: int = 64) -> Any:
                 project=i == 1,
                 name=f"conv{stage}_block{i}",
             )
-    return _norm_relu(x, name="post")
+    return norm_relu(x, name="post")
 
 
 ResNet50V2 = resnet_v2.variant(

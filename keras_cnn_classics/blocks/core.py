@@ -18,6 +18,11 @@ def channel_axis() -> int:
     return -1 if keras.config.image_data_format() == "channels_last" else 1
 
 
+def image_shape(side: int, channels: int) -> tuple[int, int, int]:
+    """The shape of a square image in Keras's global data format."""
+    return (side, side, channels) if channel_axis() == -1 else (channels, side, side)
+
+
 def exactly(count: int, values: Sequence[int], name: str) -> Sequence[int]:
     """The values of an option that must be so many.
 
@@ -88,15 +93,20 @@ def conv(
 def conv_bn(x: Any, filters: int, kernel: int, *, name: str, epsilon: float = 1e-5) -> Any:
     """Convolution with bias, batch normalization and ReLU, as torchvision's VGG has them."""
     x = conv(x, filters, kernel, name=name, activation=None)
-    x = layers.BatchNormalization(
-        axis=channel_axis(), momentum=0.9, epsilon=epsilon, name=f"{name}_bn"
-    )(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
+    return norm_relu(x, name=name, epsilon=epsilon)
 
 
 def concat(branches: Sequence[Any], *, name: str) -> Any:
     """Concatenation along the channels."""
     return layers.Concatenate(axis=channel_axis(), name=name)(branches)
+
+
+def norm_relu(x: Any, *, name: str, epsilon: float = 1.001e-5) -> Any:
+    """Batch normalization and ReLU, in front of a convolution or behind: `{name}_bn`, `_relu`."""
+    x = layers.BatchNormalization(
+        axis=channel_axis(), momentum=0.9, epsilon=epsilon, name=f"{name}_bn"
+    )(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
 
 
 def max_pool(x: Any, size: int = 3, strides: int = 2, *, name: str, padding: str = "valid") -> Any:

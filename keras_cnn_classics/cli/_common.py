@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def parse_options(builder: Builder, options: list[str]) -> dict[str, Any]:
 
     The network is built once with them, small, so that a wrong value is wrong usage.
     """
-    import keras
+    from keras_cnn_classics.blocks.core import image_shape
 
     known = list(inspect.signature(builder).parameters)
     own = known[known.index("prefix") + 1 :]
@@ -143,9 +142,7 @@ def parse_options(builder: Builder, options: list[str]) -> dict[str, Any]:
             parsed[key] = value  # a bare word is a string
     if parsed:
         try:
-            side, channels = builder.spec.min_size, builder.spec.channels
-            last = keras.config.image_data_format() == "channels_last"
-            shape = (side, side, channels) if last else (channels, side, side)
+            shape = image_shape(builder.spec.min_size, builder.spec.channels)
             builder(weights=None, classes=2, input_shape=shape, **parsed)
         except (ValueError, TypeError) as error:
             raise typer.BadParameter(str(error), param_hint="--option") from error
@@ -165,15 +162,11 @@ def check_size(builder: Builder, size: int | None) -> int:
 
 def check_mode(builder: Builder, mode: str | None) -> str | None:
     """Refuses a mode of preprocessing that there is not, or not for such images."""
-    from keras_cnn_classics.preprocessing import MODES, preprocess_input
+    from keras_cnn_classics import preprocessing
 
-    if mode is not None and mode not in MODES:
-        raise typer.BadParameter(
-            f"Must be {', '.join(MODES)}. Received: {mode!r}", param_hint="--preprocess"
-        )
     if mode is not None:
         try:
-            preprocess_input(np.zeros((1, 1, builder.spec.channels)), mode, "channels_last")
+            preprocessing.check_mode(mode, builder.spec.channels)
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--preprocess") from error
     return mode
@@ -249,12 +242,21 @@ def load_trained(
     return Trained(builder(**arguments), preprocess or known, resize or fitted, facts)
 
 
-def probabilities(model: Any, outputs: Any) -> Any:
-    """What a classifier gives, as probabilities: scores go through a softmax."""
-    import keras
+def answers(model: Any, x: Any) -> Any:
+    """What a network gives for a batch; one that gives no numbers is refused."""
+    import numpy as np
 
+    outputs = model.predict_on_batch(x)
     if not np.isfinite(outputs).all():
         raise ValueError("The network's answers are not finite: its weights are of no use.")
+    return outputs
+
+
+def probabilities(model: Any, x: Any) -> Any:
+    """A classifier's answers for a batch as probabilities: scores go through a softmax."""
+    import keras
+
+    outputs = answers(model, x)
     if model.layers[-1].activation is keras.activations.linear:
         outputs = keras.ops.softmax(outputs, axis=-1)
     return keras.ops.convert_to_numpy(outputs)

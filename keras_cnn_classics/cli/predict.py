@@ -75,6 +75,6 @@ def _answers(trained: _common.Trained, channels: int, path: Path, top: int) -> l
     x = preprocess_input(pixels, trained.preprocess, data_format="channels_last")[None]
     if keras.config.image_data_format() == "channels_first":
         x = np.moveaxis(x, -1, 1)
-    scores = _common.probabilities(trained.model, trained.model.predict_on_batch(x))
+    scores = _common.probabilities(trained.model, x)
     answers = decode_predictions(scores, top, trained.class_names)[0]
     return [answer._asdict() for answer in answers]

@@ -23,14 +23,11 @@ def show(
     """Show a network: shapes, parameters, multiply-adds, connections, memory, options."""
     builder = _common.find_builder(name)
     spec = builder.spec
+    from keras_cnn_classics.blocks.core import image_shape
     from keras_cnn_classics.inspection import count
 
     arguments = _common.parse_options(builder, options)
-    import keras
-
-    side = _common.check_size(builder, size)
-    last = keras.config.image_data_format() == "channels_last"
-    shape = (side, side, spec.channels) if last else (spec.channels, side, side)
+    shape = image_shape(_common.check_size(builder, size), spec.channels)
     counted = count(builder(weights=None, input_shape=shape, **arguments))
     if as_json:
         totals = {

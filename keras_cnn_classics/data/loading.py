@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from keras_cnn_classics.data import images, sources, splits
 
 if TYPE_CHECKING:
@@ -157,9 +155,9 @@ def load(
 
 def _check_preprocess(preprocess: Any, channels: int) -> None:
     if isinstance(preprocess, str):
-        from keras_cnn_classics.preprocessing import preprocess_input
+        from keras_cnn_classics.preprocessing import check_mode
 
-        preprocess_input(np.zeros((1, 1, channels)), preprocess, "channels_last")
+        check_mode(preprocess, channels)
     elif preprocess is not None and not callable(preprocess):
         raise ValueError(
             "`preprocess` must be None, a mode of `preprocess_input` or a function. "

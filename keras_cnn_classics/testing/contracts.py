@@ -18,6 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_cnn_classics.blocks import core
 from keras_cnn_classics.inspection import count
 from keras_cnn_classics.registry import Builder
 
@@ -32,9 +33,7 @@ def check(builder: Builder) -> None:
 
 def image_shape(builder: Builder, channels: int | None = None) -> tuple[int, int, int]:
     """The shape of the smallest image that the model takes, in the global data format."""
-    side, channels = builder.spec.min_size, channels or builder.spec.channels
-    last = keras.config.image_data_format() == "channels_last"
-    return (side, side, channels) if last else (channels, side, side)
+    return core.image_shape(builder.spec.min_size, channels or builder.spec.channels)
 
 
 def tiny(builder: Builder, **kwargs: Any) -> Any:
@@ -357,9 +356,7 @@ def check_aux(builder: Builder) -> None:
     spec = builder.spec
     if not spec.aux_taps:
         return
-    side = max(spec.min_size, spec.aux_min_size)
-    last = keras.config.image_data_format() == "channels_last"
-    shape = (side, side, spec.channels) if last else (spec.channels, side, side)
+    shape = core.image_shape(max(spec.min_size, spec.aux_min_size), spec.channels)
     keras.utils.set_random_seed(0)
     model = tiny(builder, aux=True, classifier_activation=None, input_shape=shape)
     names = ["predictions", *(f"aux{i}" for i in range(1, len(spec.aux_taps) + 1))]
