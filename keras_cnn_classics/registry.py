@@ -75,6 +75,10 @@ class ModelSpec:
         url: Where to read the paper.
         params: Trainable parameters of the model as built without arguments.
         macs: Multiply-adds of its convolutions and dense layers, for one image of `input_size`.
+        top1_error: Top-1 error that the paper reports, percent, on the validation set of ImageNet
+            or the test set of its other data.
+        top5_error: Top-5 error, likewise.
+        protocol: What those were measured with, such as `"one crop"`.
         features: Channels of the last feature map.
         stride: Pixels of the image for each cell of the last feature map.
         input_size: Height and width of the published input, pixels.
@@ -82,6 +86,7 @@ class ModelSpec:
         channels: Channels of the published input.
         classes: Classes of the published classifier.
         preprocessing: Mode of `preprocess_input` that the paper's training used.
+        classifier: Name of the layer that holds the classifier's weights.
         fixed_top: Whether the classifier is tied to one image size, as a flattening one is.
         aux_taps: Names of the layers that the auxiliary classifiers hang on.
         aux_min_size: The smallest height and width that the auxiliary classifiers can take.
@@ -105,6 +110,10 @@ class ModelSpec:
     channels: int = 3
     classes: int = 1000
     preprocessing: str = "torch"
+    top1_error: float | None = None
+    top5_error: float | None = None
+    protocol: str = ""
+    classifier: str = "predictions"
     fixed_top: bool = False
     aux_taps: tuple[str, ...] = ()
     aux_min_size: int = 0

@@ -179,6 +179,7 @@ def _make_builder(parts: _Parts) -> Builder:
                 name=spec.name,
                 include_top=include_top,
                 classes=classes,
+                classifier=spec.classifier,
                 torch_names=parts.torch_names and parts.torch_names(**_values(parts, options)),
             )
         if prefix:

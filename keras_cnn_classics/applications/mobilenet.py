@@ -70,6 +70,7 @@ def conv_head(x: Any, classes: int, classifier_activation: Any, *, dropout: floa
     url="https://arxiv.org/abs/1704.04861",
     head=conv_head,
     features=1024,
+    classifier="conv_preds",
     stride=32,
     preprocessing="tf",
     tiny={"alpha": 0.5},

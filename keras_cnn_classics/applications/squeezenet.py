@@ -94,6 +94,7 @@ def _torch_names(*, pools: Sequence[int], **_: Any) -> Mapping[str, Sequence[str
     head=conv_gap,
     torch_names=_torch_names,
     features=512,
+    classifier="conv10",
     stride=16,
     tiny={"width": 0.5},
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ def load(
     name: str | None = None,
     include_top: bool = True,
     classes: int | None = None,
-    torch_names: Mapping[str, Sequence[str]] | None = None,
+    classifier: str = "predictions",
+    torch_names: Mapping[str, Sequence[torch_layout.TorchName]] | None = None,
 ) -> None:
     """Loads published weights or a file, all of it or nothing.
 
@@ -40,6 +42,7 @@ def load(
             layer of the model in a file is left out.
         classes: Number of the model's classes. Where published weights have another, the last
             layer keeps its values, and a warning is logged.
+        classifier: Name of the layer whose weights make the classes.
         torch_names: Names of the layers in PyTorch checkpoints.
 
     Raises:
@@ -50,20 +53,21 @@ def load(
     fresh: tuple[str, ...] = ()
     if isinstance(source, WeightsSource):
         if include_top and classes not in (None, source.classes):
-            fresh = ("predictions",)
+            fresh = (classifier,)
             logger.warning(
-                "%s: the published classifier has %d classes, this model %d: `predictions` starts "
+                "%s: the published classifier has %d classes, this model %d: `%s` starts "
                 "from random weights, all other layers are loaded.",
                 name,
                 source.classes,
                 classes,
+                classifier,
             )
         path = _download.fetch(source.file(include_top=include_top))
     else:
         path = Path(source)
     try:
         arrays = _read(path, model, torch_names, include_top=include_top)
-        _assign(arrays, model.layers, include_top=include_top, fresh=fresh)
+        _assign(arrays, model.layers, classifier, include_top=include_top, fresh=fresh)
     except (FileNotFoundError, PermissionError, ImportError):
         raise
     except Exception as error:  # readers of foreign formats have errors of their own
@@ -86,7 +90,7 @@ def preprocessing_of(spec: ModelSpec, weights: str | os.PathLike[str] | None) ->
 def _read(
     path: Path,
     model: Any,
-    torch_names: Mapping[str, Sequence[str]] | None,
+    torch_names: Mapping[str, Sequence[torch_layout.TorchName]] | None,
     *,
     include_top: bool,
 ) -> dict[str, list[np.ndarray]]:
@@ -107,7 +111,9 @@ def _read(
     elif path.name.lower().endswith(".weights.h5"):
         arrays = _files.read_weights_h5(path)
     else:
-        return _files.read_legacy_h5(path)
+        arrays = _renumbered(_files.read_legacy_h5(path), model.layers)
+        _check_statistics(arrays.pop("normalization", None), model.layers)
+        return arrays
     return _without_prefix(arrays, [layer.name for layer in model.layers if layer.weights])
 
 
@@ -153,9 +159,55 @@ def _without_prefix(
     return {name.removeprefix(prefix): values for name, values in arrays.items()}
 
 
+def _renumbered(
+    arrays: dict[str, list[np.ndarray]], layers: Iterable[Any]
+) -> dict[str, list[np.ndarray]]:
+    """The arrays under the model's names, where Keras gave layers the next number of a process.
+
+    The first unnamed convolution of a process is `conv2d`, its second `conv2d_1`; a network that
+    was built later starts higher, and old versions of Keras started at 1.
+    """
+    ours = _counted(layer.name for layer in layers if layer.weights)
+    theirs = _counted(arrays)
+    names: dict[str, str] = {}
+    for kind in ours.keys() & theirs.keys():
+        names |= dict(zip(theirs[kind], ours[kind], strict=False))
+    return {names.get(name, name): values for name, values in arrays.items()}
+
+
+def _counted(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names that Keras makes from a class and a counter, by class, in the order of the counter."""
+    found: dict[str, dict[int, str]] = {}
+    for name in names:
+        match = re.fullmatch(r"(conv2d|batch_normalization)(?:_(\d+))?", name)
+        if match:
+            found.setdefault(match[1], {})[int(match[2] or 0)] = name
+    return {kind: [by[i] for i in sorted(by)] for kind, by in found.items()}
+
+
+def _check_statistics(arrays: Sequence[np.ndarray] | None, layers: Iterable[Any]) -> None:
+    """Compares the statistics of a file's input normalization with the constants of the model's.
+
+    Keras's published EfficientNets hold the standard deviation where the variance should be, and
+    Keras mends that with another layer; so both are right.
+    """
+    own = [layer for layer in layers if isinstance(layer, keras.layers.Normalization)]
+    if arrays is None or not own:
+        return
+    mean, variance = (np.ravel(a) for a in (own[0].input_mean, own[0].input_variance))
+    same = [np.allclose(arrays[1], v, rtol=1e-3) for v in (variance, np.sqrt(variance))]
+    if not (np.allclose(arrays[0], mean, rtol=1e-3) and any(same)):
+        raise ValueError(
+            f"it normalizes images by the mean {arrays[0]} and the variance {arrays[1]}, this "
+            f"model by {mean} and {variance}; build it with include_preprocessing=False and "
+            "normalize the images yourself"
+        )
+
+
 def _assign(
     arrays: Mapping[str, list[np.ndarray]],
     layers: Iterable[Any],
+    classifier: str,
     *,
     include_top: bool,
     fresh: Sequence[str],
@@ -166,7 +218,7 @@ def _assign(
     for name in wanted.keys() & arrays.keys():
         found = [a.shape for a in arrays[name]]
         shapes = [tuple(w.shape) for w in wanted[name].weights]
-        if name == "predictions" and found[-1] != shapes[-1]:
+        if name == classifier and found[-1] != shapes[-1]:
             theirs, ours = found[-1][-1], shapes[-1][-1]
             raise ValueError(f"its classifier has {theirs} classes. Received: classes={ours}")
         if found != shapes:

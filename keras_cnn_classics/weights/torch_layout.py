@@ -8,15 +8,20 @@ from typing import Any
 import keras
 import numpy as np
 
+# A module of a checkpoint, or two that make one layer: a depthwise convolution and a 1x1.
+TorchName = str | tuple[str, str]
+
 # From the options of a variant to each layer's names in the checkpoints of PyTorch packages, in
 # the order of the network. A layer has several names where packages differ.
-TorchNames = Callable[..., Mapping[str, Sequence[str]]]
+TorchNames = Callable[..., Mapping[str, Sequence[TorchName]]]
 
 _BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def convert(
-    tensors: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]], layers: Iterable[Any]
+    tensors: Mapping[str, np.ndarray],
+    names: Mapping[str, Sequence[TorchName]],
+    layers: Iterable[Any],
 ) -> dict[str, list[np.ndarray]]:
     """Converts a state dict.
 
@@ -30,7 +35,8 @@ def convert(
         model lacks, a classifier, are there with unconverted arrays.
 
     Raises:
-        ValueError: If the checkpoint has tensors that `names` does not account for.
+        ValueError: If the checkpoint has tensors that `names` does not account for, or scales of
+            batch normalizations that the model does not have.
     """
     flattened: tuple[int, ...] | None = None
     kinds: dict[str, tuple[Any, tuple[int, ...] | None]] = {}
@@ -44,19 +50,49 @@ def convert(
     converted = {}
     rest = {key for key in tensors if not key.endswith("num_batches_tracked")}
     for name, candidates in names.items():
-        prefix = next((p for p in candidates if f"{p}.weight" in tensors), None)
-        if prefix is None:
+        options = [(p,) if isinstance(p, str) else p for p in candidates]
+        modules = next((p for p in options if f"{p[0]}.weight" in tensors), ())
+        parts = [f"{module}.{part}" for module in modules for part in _BATCH_NORM]
+        parts = [part for part in parts if part in tensors]
+        if not parts:
             continue
-        parts = [f"{prefix}.{part}" for part in _BATCH_NORM if f"{prefix}.{part}" in tensors]
         rest.difference_update(parts)
         arrays = [tensors[part] for part in parts]
         layer, shape = kinds.get(name, (None, None))
-        if layer is not None and not isinstance(layer, keras.layers.BatchNormalization):
-            arrays[0] = _kernel(arrays[0], layer, shape)
+        if layer is not None:
+            arrays = _arrays(arrays, layer, shape)
         converted[name] = arrays
     if rest:
         raise ValueError(f"it has tensors that belong to no layer: {', '.join(sorted(rest)[:8])}")
     return converted
+
+
+def _arrays(
+    arrays: list[np.ndarray], layer: Any, flattened: tuple[int, ...] | None
+) -> list[np.ndarray]:
+    """One layer's tensors in Keras's layout."""
+    first, *others = arrays
+    if isinstance(layer, keras.layers.BatchNormalization):
+        if layer.scale:
+            return arrays
+        if not np.all(first == 1):
+            raise ValueError(
+                f"it has scales of batch normalizations, which `{layer.name}` of this model lacks; "
+                "build the model with scale=True"
+            )
+        return others
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        return [_depthwise(first, layer), *others]
+    if isinstance(layer, keras.layers.SeparableConv2D):
+        return [_depthwise(first, layer), others[0].transpose(2, 3, 1, 0), *others[1:]]
+    return [_kernel(first, layer, flattened), *others]
+
+
+def _depthwise(kernel: np.ndarray, layer: Any) -> np.ndarray:
+    """From (maps, 1, height, width) to (height, width, channels, maps of each channel)."""
+    height, width = kernel.shape[2:]
+    kernel = kernel.reshape(-1, layer.depth_multiplier, height, width)
+    return kernel.transpose(2, 3, 0, 1)
 
 
 def _kernel(kernel: np.ndarray, layer: Any, flattened: tuple[int, ...] | None) -> np.ndarray:
@@ -74,4 +110,6 @@ def _kernel(kernel: np.ndarray, layer: Any, flattened: tuple[int, ...] | None) -
         if kernel.shape[1] == height * width * channels:
             kernel = kernel.reshape(-1, channels, height, width).transpose(2, 3, 1, 0)
             return kernel.reshape(-1, kernel.shape[-1])
-    return kernel.T
+    # A dense layer there may be a 1x1 convolution here.
+    ones = (1, 1) if isinstance(layer, keras.layers.Conv2D) else ()
+    return kernel.T.reshape(*ones, *kernel.T.shape)
