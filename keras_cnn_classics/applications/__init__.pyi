@@ -36,6 +36,7 @@ from .resnext import ResNeXt50_32x4d as ResNeXt50_32x4d
 from .resnext import ResNeXt101_32x4d as ResNeXt101_32x4d
 from .resnext import ResNeXt101_32x8d as ResNeXt101_32x8d
 from .resnext import ResNeXt101_64x4d as ResNeXt101_64x4d
+from .wide_resnet import WideResNet28_10 as WideResNet28_10
 from .wide_resnet import WideResNet50_2 as WideResNet50_2
 from .densenet import DenseNet121 as DenseNet121
 from .densenet import DenseNet169 as DenseNet169
@@ -50,3 +51,8 @@ from .squeezenet import SqueezeNet1_1 as SqueezeNet1_1
 from .resnet_v2 import ResNet50V2 as ResNet50V2
 from .resnet_v2 import ResNet101V2 as ResNet101V2
 from .resnet_v2 import ResNet152V2 as ResNet152V2
+from .resnet_v2 import ResNet200V2 as ResNet200V2
+from .resnet_v2 import ResNet110V2 as ResNet110V2
+from .resnet_v2 import ResNet164V2 as ResNet164V2
+from .resnet_v2 import ResNet1001V2 as ResNet1001V2
+from .stochastic_depth import StochasticDepthResNet110 as StochasticDepthResNet110

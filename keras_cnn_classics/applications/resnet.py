@@ -21,9 +21,15 @@ from typing import Any
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import channel_axis, exactly, max_pool, one_of
+from keras_cnn_classics.blocks.core import (
+    channel_axis,
+    exactly,
+    max_pool,
+    one_of,
+    squeeze_excite,
+)
 from keras_cnn_classics.blocks.heads import gap_dense
-from keras_cnn_classics.layers import ChannelPadding
+from keras_cnn_classics.layers import ChannelPadding, StochasticDepth
 
 PAPER: dict[str, Any] = {
     "year": 2015,
@@ -84,6 +90,8 @@ def block(
     stride_in: str = "1x1",
     bias: bool = False,
     groups: int = 1,
+    se: int = 0,
+    survival: float = 1.0,
 ) -> Any:
     """A residual block, figure 5: two 3x3 convolutions, or 1x1, 3x3 and 1x1.
 
@@ -98,6 +106,8 @@ def block(
         stride_in: `"1x1"` or `"3x3"`: where a bottleneck makes its steps.
         bias: Whether convolutions have biases.
         groups: Groups of a bottleneck's 3x3 convolution.
+        se: Reduction of a squeeze-and-excitation before the addition; 0 is none.
+        survival: Probability that training keeps the branch.
 
     Returns:
         A feature map with `out` channels.
@@ -116,6 +126,10 @@ def block(
     else:
         x = unit(x, filters, 3, strides, name=f"{name}_1", bias=bias)
         x = unit(x, out, 3, name=f"{name}_2", relu=False, bias=bias)
+    if se:
+        x = squeeze_excite(x, se, name=f"{name}_se")
+    if survival < 1:
+        x = StochasticDepth(survival, name=f"{name}_survival")(x)
     if shortcut != "none":
         x = layers.Add(name=f"{name}_add")([way, x])
     return layers.ReLU(name=f"{name}_out")(x)
@@ -128,26 +142,45 @@ def stem(x: Any, width: int, *, bias: bool = False) -> Any:
     return max_pool(x, name="pool1_pool")
 
 
-def stages(x: Any, depths: Sequence[int], filters: int, out: int, **kind: Any) -> Any:
-    """Stages of blocks; each but the first halves the map and doubles the filters."""
+def stages(
+    x: Any, depths: Sequence[int], filters: int, out: int, *, survival: float = 1.0, **kind: Any
+) -> Any:
+    """Stages of blocks; each but the first halves the map and doubles the filters.
+
+    Args:
+        x: Feature map.
+        depths: Number of blocks in each stage.
+        filters: Filters of the 3x3 convolutions of the first stage.
+        out: Filters of the last convolutions of the first stage.
+        survival: Probability that training keeps the last block; it falls linearly from 1.
+        **kind: Further arguments of `block`.
+
+    Returns:
+        A feature map.
+    """
+    number, total = 0, sum(depths)
     for stage, depth in enumerate(depths):
         for i in range(depth):
+            number += 1
             x = block(
                 x,
                 filters * 2**stage,
                 out * 2**stage,
                 2 if stage and not i else 1,
                 name=f"conv{stage + 2}_block{i + 1}",
+                survival=1 - number / total * (1 - survival),
                 **kind,
             )
     return x
 
 
-def torch_names(
-    *, bottleneck: bool, depths: Sequence[int], **_: Any
-) -> Mapping[str, Sequence[str]]:
+def torch_names(*, bottleneck: bool, depths: Sequence[int], **_: Any) -> dict[str, tuple[str, ...]]:
     """The names of torchvision and of timm, which agree."""
-    names = {"conv1_conv": ("conv1",), "conv1_bn": ("bn1",), "predictions": ("fc",)}
+    names: dict[str, tuple[str, ...]] = {
+        "conv1_conv": ("conv1",),
+        "conv1_bn": ("bn1",),
+        "predictions": ("fc",),
+    }
     for stage, depth in enumerate(depths, 1):
         for i in range(depth):
             ours, theirs = f"conv{stage + 1}_block{i + 1}", f"layer{stage}.{i}"
@@ -207,15 +240,38 @@ def resnet(
     )
 
 
-def _cifar_torch_names(*, depth: int, **_: Any) -> Mapping[str, Sequence[str]]:
-    """The names of akamaster's checkpoints, whose shortcuts are option A too."""
-    names = torch_names(bottleneck=False, depths=((depth - 2) // 6,) * 3)
-    return {**names, "predictions": ("linear",)}
+def cifar_depths(depth: int) -> tuple[int, ...]:
+    """Blocks in each of the three stages of a network for CIFAR.
+
+    Raises:
+        ValueError: If there is no network of that depth.
+    """
+    if depth < 8 or (depth - 2) % 6:
+        raise ValueError(f"`depth` must be 6n + 2, as 20, 32 or 110. Received: {depth=}")
+    return ((depth - 2) // 6,) * 3
+
+
+def cifar_torch_names(*, depth: int, **_: Any) -> Mapping[str, Sequence[str]]:
+    """The names of akamaster's checkpoints, with shortcuts A, and of pytorchcv's, with B."""
+    depths = cifar_depths(depth)
+    names = {
+        **torch_names(bottleneck=False, depths=depths),
+        "predictions": ("linear", "output"),
+        "conv1_conv": ("conv1", "features.init_block.conv"),
+        "conv1_bn": ("bn1", "features.init_block.bn"),
+    }
+    for stage, depth_of_stage in enumerate(depths, 1):
+        for i in range(1, depth_of_stage + 1):
+            ours, theirs = f"conv{stage + 1}_block{i}", f"features.stage{stage}.unit{i}"
+            for n, branch in enumerate(("identity_conv", "body.conv1", "body.conv2")):
+                for part in ("conv", "bn"):
+                    names[f"{ours}_{n}_{part}"] += (f"{theirs}.{branch}.{part}",)
+    return names
 
 
 @architecture(
     **PAPER,
-    torch_names=_cifar_torch_names,
+    torch_names=cifar_torch_names,
     features=64,
     stride=4,
     input_size=32,
@@ -237,10 +293,9 @@ def resnet_cifar(x: Any, *, depth: int, width: int = 16, shortcut: str = "A") ->
         Feature map of stride 4: 8x8 for an image of 32x32.
     """
     one_of("shortcut", shortcut, ("A", "B", "C", "none"))
-    if depth < 8 or (depth - 2) % 6:
-        raise ValueError(f"`depth` must be 6n + 2, as 20, 32 or 110. Received: {depth=}")
+    depths = cifar_depths(depth)
     x = unit(x, width, 3, name="conv1")
-    return stages(x, ((depth - 2) // 6,) * 3, width, width, bottleneck=False, shortcut=shortcut)
+    return stages(x, depths, width, width, bottleneck=False, shortcut=shortcut)
 
 
 BASIC: dict[str, Any] = {"bottleneck": False, "features": 512}

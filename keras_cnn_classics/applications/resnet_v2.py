@@ -3,9 +3,9 @@
 Batch normalization and ReLU come before each convolution, so that a signal can pass from any block
 to any other unchanged, and a thousand layers still train.
 
-The networks here are Keras's, for its weights: the first convolution has a bias and no batch
-normalization, the step of a stage is in its last block, whose shortcut is a pool, and the last
-convolution of each block has a bias.
+`ResNet200V2` and the CIFAR networks are the paper's. `ResNet50V2`, `101V2` and `152V2` are Keras's,
+for its weights: the first convolution has a bias and no batch normalization, the step of a stage is
+in its last block, whose shortcut is a pool, and the last convolution of each block has a bias.
 
 References:
     - [Identity mappings in deep residual networks](https://arxiv.org/abs/1603.05027),
@@ -14,18 +14,177 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import exactly, max_pool, norm_relu
+from keras_cnn_classics.blocks.core import channel_axis, exactly, max_pool, norm_relu, one_of
 from keras_cnn_classics.blocks.heads import gap_dense
 
+PAPER: dict[str, Any] = {
+    "year": 2016,
+    "paper": "Identity mappings in deep residual networks",
+    "url": "https://arxiv.org/abs/1603.05027",
+    "head": gap_dense(),
+}
 
-def preactivation(x: Any, filters: int, strides: int, *, project: bool, name: str) -> Any:
-    """The pre-activation bottleneck, figure 4(e).
+
+def plain_conv(x: Any, filters: int, kernel: int, strides: int = 1, *, name: str) -> Any:
+    """Convolution without bias, `{name}_conv`; steps pad the same on all sides."""
+    padding = "same"
+    if strides > 1 and kernel > 1:
+        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+        padding = "valid"
+    return layers.Conv2D(filters, kernel, strides, padding, use_bias=False, name=f"{name}_conv")(x)
+
+
+def preactivation(
+    x: Any,
+    filters: int,
+    strides: int,
+    *,
+    name: str,
+    bottleneck: bool,
+    stride_in: str = "1x1",
+    dropout: float = 0.0,
+) -> Any:
+    """The pre-activation block, figure 4(e).
+
+    Where the shape changes, the shortcut is a projection of what the first batch normalization and
+    ReLU give; elsewhere it is the input itself.
+
+    Args:
+        x: Feature map.
+        filters: Filters of the 3x3 convolutions.
+        strides: Steps of the block.
+        name: Prefix of the layers' names.
+        bottleneck: Whether there are three convolutions, the last with four times the filters.
+        stride_in: `"1x1"` or `"3x3"`: where a bottleneck makes its steps.
+        dropout: Share of the maps' values that training drops between two 3x3 convolutions.
+
+    Returns:
+        A feature map with `filters` channels, or with `4 * filters` for a bottleneck.
+    """
+    out = 4 * filters if bottleneck else filters
+    y = norm_relu(x, name=f"{name}_preact", epsilon=1e-5)
+    if strides > 1 or x.shape[channel_axis()] != out:
+        x = plain_conv(y, out, 1, strides, name=f"{name}_0")
+    if bottleneck:
+        first, second = (strides, 1) if stride_in == "1x1" else (1, strides)
+        y = plain_conv(y, filters, 1, first, name=f"{name}_1")
+        y = norm_relu(y, name=f"{name}_1", epsilon=1e-5)
+        y = plain_conv(y, filters, 3, second, name=f"{name}_2")
+        y = norm_relu(y, name=f"{name}_2", epsilon=1e-5)
+        y = plain_conv(y, out, 1, name=f"{name}_3")
+    else:
+        y = plain_conv(y, filters, 3, strides, name=f"{name}_1")
+        y = norm_relu(y, name=f"{name}_1", epsilon=1e-5)
+        if dropout:
+            y = layers.Dropout(dropout, name=f"{name}_dropout")(y)
+        y = plain_conv(y, out, 3, name=f"{name}_2")
+    return layers.Add(name=f"{name}_out")([x, y])
+
+
+def stages(x: Any, depths: Sequence[int], filters: int, **kind: Any) -> Any:
+    """Stages of blocks, each but the first in half the size with twice the filters; then ReLU."""
+    for stage, depth in enumerate(depths):
+        for i in range(depth):
+            strides = 2 if stage and not i else 1
+            name = f"conv{stage + 2}_block{i + 1}"
+            x = preactivation(x, filters * 2**stage, strides, name=name, **kind)
+    return norm_relu(x, name="post", epsilon=1e-5)
+
+
+def torch_names(*, bottleneck: bool, depths: Sequence[int]) -> Mapping[str, Sequence[str]]:
+    """The names of pytorchcv."""
+    names = {
+        "conv1_conv": ("features.init_block.conv", "features.init_block"),
+        "conv1_bn": ("features.init_block.bn",),
+    }
+    for stage, depth in enumerate(depths, 1):
+        for i in range(1, depth + 1):
+            ours, theirs = f"conv{stage + 1}_block{i}", f"features.stage{stage}.unit{i}"
+            names[f"{ours}_preact_bn"] = (f"{theirs}.body.conv1.bn",)
+            names[f"{ours}_0_conv"] = (f"{theirs}.identity_conv",)
+            for n in range(1, 4 if bottleneck else 3):
+                names[f"{ours}_{n}_conv"] = (f"{theirs}.body.conv{n}.conv",)
+                names[f"{ours}_{n}_bn"] = (f"{theirs}.body.conv{n + 1}.bn",)
+    return names | {"post_bn": ("features.post_activ.bn",), "predictions": ("output",)}
+
+
+@architecture(
+    **PAPER,
+    torch_names=lambda depths, **_: torch_names(bottleneck=True, depths=depths),
+    features=2048,
+    stride=32,
+    tiny={"depths": (1, 2, 1, 1), "width": 16},
+)
+def preact_resnet(x: Any, *, depths: Sequence[int], width: int = 64, stride_in: str = "1x1") -> Any:
+    """ResNet with identity mappings, as the paper has it.
+
+    Args:
+        x: Image batch.
+        depths: Number of blocks in each of the four stages.
+        width: Filters of the first stage; each stage doubles them.
+        stride_in: Convolution that makes a block's steps, `"1x1"` or `"3x3"`.
+
+    Returns:
+        Feature map of stride 32: 7x7 for an image of 224x224.
+    """
+    one_of("stride_in", stride_in, ("1x1", "3x3"))
+    x = plain_conv(x, width, 7, 2, name="conv1")
+    x = norm_relu(x, name="conv1", epsilon=1e-5)
+    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
+    x = max_pool(x, name="pool1_pool")
+    return stages(x, exactly(4, depths, "depths"), width, bottleneck=True, stride_in=stride_in)
+
+
+def _cifar_depths(depth: int, bottleneck: bool) -> tuple[int, ...]:
+    step = 9 if bottleneck else 6
+    if depth < step + 2 or (depth - 2) % step:
+        raise ValueError(f"`depth` must be {step}n + 2 with {bottleneck=}. Received: {depth=}")
+    return ((depth - 2) // step,) * 3
+
+
+def _cifar_torch_names(*, depth: int, bottleneck: bool, **_: Any) -> Mapping[str, Sequence[str]]:
+    return torch_names(bottleneck=bottleneck, depths=_cifar_depths(depth, bottleneck))
+
+
+@architecture(
+    **PAPER,
+    torch_names=_cifar_torch_names,
+    stride=4,
+    input_size=32,
+    min_size=8,
+    classes=10,
+    protocol="CIFAR-10, test",
+    notes="Shortcuts are projections where the shape changes.",
+)
+def preact_resnet_cifar(
+    x: Any, *, depth: int, bottleneck: bool, width: int = 16, stride_in: str = "3x3"
+) -> Any:
+    """ResNet with identity mappings for images of 32x32.
+
+    Args:
+        x: Image batch.
+        depth: Weighted layers: 9n + 2, or 6n + 2 without bottlenecks.
+        bottleneck: Whether blocks have three convolutions (1x1, 3x3, 1x1), not two (3x3, 3x3).
+        width: Filters of the first stage's 3x3 convolutions; each of the two others doubles them.
+        stride_in: Convolution that makes a bottleneck's steps, `"1x1"` or `"3x3"`.
+
+    Returns:
+        Feature map of stride 4: 8x8 for an image of 32x32.
+    """
+    one_of("stride_in", stride_in, ("1x1", "3x3"))
+    depths = _cifar_depths(depth, bottleneck)
+    x = plain_conv(x, width, 3, name="conv1")
+    return stages(x, depths, width, bottleneck=bottleneck, stride_in=stride_in)
+
+
+def keras_block(x: Any, filters: int, strides: int, *, project: bool, name: str) -> Any:
+    """The pre-activation bottleneck in Keras's form.
 
     Args:
         x: Feature map.
@@ -52,10 +211,7 @@ def preactivation(x: Any, filters: int, strides: int, *, project: bool, name: st
 
 
 @architecture(
-    year=2016,
-    paper="Identity mappings in deep residual networks",
-    url="https://arxiv.org/abs/1603.05027",
-    head=gap_dense(),
+    **PAPER,
     features=2048,
     stride=32,
     preprocessing="tf",
@@ -80,7 +236,7 @@ def resnet_v2(x: Any, *, depths: Sequence[int], width: int = 64) -> Any:
     x = max_pool(x, name="pool1_pool")
     for stage, depth in enumerate(exactly(4, depths, "depths"), 2):
         for i in range(1, depth + 1):
-            x = preactivation(
+            x = keras_block(
                 x,
                 width * 2 ** (stage - 2),
                 2 if i == depth and stage < 5 else 1,
@@ -98,4 +254,34 @@ ResNet101V2 = resnet_v2.variant(
 )
 ResNet152V2 = resnet_v2.variant(
     "ResNet152V2", depths=(3, 8, 36, 3), params=60_236_904, macs=10_906_697_728
+)
+ResNet200V2 = preact_resnet.variant(
+    "ResNet200V2", depths=(3, 24, 36, 3), params=64_666_280, macs=14_776_270_848
+)
+ResNet110V2 = preact_resnet_cifar.variant(
+    "ResNet110V2",
+    depth=110,
+    bottleneck=False,
+    features=64,
+    tiny={"depth": 8},
+    params=1_730_522,
+    macs=253_149_824,
+)
+ResNet164V2 = preact_resnet_cifar.variant(
+    "ResNet164V2",
+    depth=164,
+    bottleneck=True,
+    features=256,
+    tiny={"depth": 11},
+    params=1_703_258,
+    macs=247_646_720,
+)
+ResNet1001V2 = preact_resnet_cifar.variant(
+    "ResNet1001V2",
+    depth=1001,
+    bottleneck=True,
+    features=256,
+    tiny={"depth": 11},
+    params=10_327_706,
+    macs=1_490_995_712,
 )

@@ -11,20 +11,25 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keras_cnn_classics.applications import resnet_v2
 from keras_cnn_classics.applications._architecture import architecture
 from keras_cnn_classics.applications.resnet import stages, stem, torch_names
 from keras_cnn_classics.blocks.core import exactly
 from keras_cnn_classics.blocks.heads import gap_dense
 
+PAPER: dict[str, Any] = {
+    "year": 2016,
+    "paper": "Wide residual networks",
+    "url": "https://arxiv.org/abs/1605.07146",
+    "head": gap_dense(),
+}
+
 
 @architecture(
-    year=2016,
-    paper="Wide residual networks",
-    url="https://arxiv.org/abs/1605.07146",
-    head=gap_dense(),
+    **PAPER,
     torch_names=lambda depths, **_: torch_names(bottleneck=True, depths=depths),
     features=2048,
     stride=32,
@@ -52,6 +57,48 @@ def wide_resnet(x: Any, *, depths: Sequence[int], widen: int, width: int = 64) -
     )
 
 
+def _cifar_depths(depth: int) -> tuple[int, ...]:
+    if depth < 10 or (depth - 4) % 6:
+        raise ValueError(f"`depth` must be 6n + 4, as 16, 28 or 40. Received: {depth=}")
+    return ((depth - 4) // 6,) * 3
+
+
+def _cifar_torch_names(*, depth: int, **_: Any) -> Mapping[str, Sequence[str]]:
+    return resnet_v2.torch_names(bottleneck=False, depths=_cifar_depths(depth))
+
+
+@architecture(
+    **PAPER,
+    torch_names=_cifar_torch_names,
+    features=640,
+    stride=4,
+    input_size=32,
+    min_size=8,
+    classes=10,
+    protocol="CIFAR-10, test",
+    tiny={"depth": 10, "widen": 1},
+)
+def wide_resnet_cifar(x: Any, *, depth: int, widen: int, dropout: float = 0.0) -> Any:
+    """Wide ResNet for images of 32x32, table 1.
+
+    Args:
+        x: Image batch.
+        depth: Weighted layers, 6n + 4.
+        widen: Multiplier of the filters of all blocks, which begin with 16.
+        dropout: Share of the values between a block's convolutions that training drops; the
+            paper has 0.3 where it drops any.
+
+    Returns:
+        Feature map of stride 4: 8x8 for an image of 32x32.
+    """
+    depths = _cifar_depths(depth)
+    x = resnet_v2.plain_conv(x, 16, 3, name="conv1")
+    return resnet_v2.stages(x, depths, 16 * widen, bottleneck=False, dropout=dropout)
+
+
 WideResNet50_2 = wide_resnet.variant(
     "WideResNet50_2", depths=(3, 4, 6, 3), widen=2, params=68_883_240, macs=11_398_021_120
+)
+WideResNet28_10 = wide_resnet_cifar.variant(
+    "WideResNet28_10", depth=28, widen=10, top1_error=4.0, params=36_479_194, macs=5_243_328_768
 )

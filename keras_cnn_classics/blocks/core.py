@@ -109,6 +109,37 @@ def norm_relu(x: Any, *, name: str, epsilon: float = 1.001e-5) -> Any:
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
+def squeeze_excite(x: Any, ratio: int, *, name: str) -> Any:
+    """Squeeze-and-excitation: weighs each channel by what is seen in all of them.
+
+    Args:
+        x: Feature map.
+        ratio: How many times fewer units than channels lie between.
+        name: Prefix of the layers' names.
+
+    Returns:
+        A feature map of the same shape.
+
+    References:
+        - [Squeeze-and-excitation networks](https://arxiv.org/abs/1709.01507), section 3
+    """
+    channels = x.shape[channel_axis()]
+    weight = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
+    weight = conv(weight, channels // ratio, 1, name=f"{name}_reduce")
+    weight = conv(weight, channels, 1, name=f"{name}_expand", activation="sigmoid")
+    return layers.Multiply(name=f"{name}_excite")([x, weight])
+
+
 def max_pool(x: Any, size: int = 3, strides: int = 2, *, name: str, padding: str = "valid") -> Any:
     """Max pooling."""
     return layers.MaxPooling2D(size, strides, padding, name=name)(x)
+
+
+def ceil_pool(x: Any, *, name: str) -> Any:
+    """Maximum of 3x3 in steps of 2, with a last window that may hang over the far edge, as Caffe's.
+
+    Behind a ReLU, zeros beyond the edge change no maximum; where no window reaches them they are
+    not seen at all.
+    """
+    x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x)
+    return max_pool(x, name=name)

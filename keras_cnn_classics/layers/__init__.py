@@ -6,6 +6,7 @@ from keras_cnn_classics.layers.lrn import LocalResponseNormalization
 from keras_cnn_classics.layers.partial_conv import PartiallyConnectedConv2D
 from keras_cnn_classics.layers.rbf import EuclideanRBF
 from keras_cnn_classics.layers.scaled_tanh import ScaledTanh
+from keras_cnn_classics.layers.stochastic_depth import StochasticDepth
 from keras_cnn_classics.layers.subsampling import TrainableSubsampling
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "LocalResponseNormalization",
     "PartiallyConnectedConv2D",
     "ScaledTanh",
+    "StochasticDepth",
     "TrainableSubsampling",
 ]
