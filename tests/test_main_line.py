@@ -140,3 +140,48 @@ def test_width_multipliers(name, alpha, params):
 def test_depths_of_the_dense_cifar_networks(depth, bc, words):
     with pytest.raises(ValueError, match=f"{words}.* Received: depth={depth}"):
         kcc.DenseNet40_12(depth=depth, bc=bc)
+
+
+def test_survival_falls_linearly():
+    model = kcc.StochasticDepthResNet110()
+    kinds = [layer for layer in model.layers if type(layer).__name__ == "StochasticDepth"]
+    survival = [layer.survival for layer in kinds]
+    np.testing.assert_allclose(survival, [1 - i / 54 * 0.5 for i in range(1, 55)])
+    always = kcc.StochasticDepthResNet110(survival=1.0)
+    assert not [one for one in always.layers if type(one).__name__ == "StochasticDepth"]
+    with pytest.raises(ValueError, match="Received: survival=0"):
+        kcc.StochasticDepthResNet110(survival=0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("ResNet164V2", {"depth": 163}, "9n \\+ 2 with bottleneck=True. Received: depth=163"),
+        ("ResNet110V2", {"depth": 2}, "6n \\+ 2 with bottleneck=False. Received: depth=2"),
+        ("WideResNet28_10", {"depth": 20}, "6n \\+ 4, as 16, 28 or 40. Received: depth=20"),
+    ],
+)
+def test_depths_of_the_networks_with_identity_mappings(name, options, words):
+    with pytest.raises(ValueError, match=words):
+        kcc.build(name, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "params"),
+    [
+        ({"depth": 16, "widen": 8}, 10_961_370),
+        ({"depth": 40, "widen": 4}, 8_949_210),
+        ({"depth": 16, "widen": 10}, 17_116_634),
+        ({"depth": 40, "widen": 8}, 35_748_314),
+        ({"depth": 28, "widen": 10, "dropout": 0.3}, 36_479_194),
+    ],
+)
+def test_other_wide_networks(options, params):
+    assert count(kcc.WideResNet28_10(**options)).params == params
+
+
+def test_branches_of_identity_mappings_begin_with_normalization():
+    model = kcc.ResNet110V2()
+    assert type(model.layers[-4]).__name__ == "BatchNormalization"  # then ReLU, average, classes
+    assert model.get_layer("conv1_conv").output is model.get_layer("conv2_block1_preact_bn").input
+    assert not any(layer.name == "conv1_bn" for layer in model.layers)

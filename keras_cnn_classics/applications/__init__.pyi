@@ -56,3 +56,10 @@ from .resnet_v2 import ResNet110V2 as ResNet110V2
 from .resnet_v2 import ResNet164V2 as ResNet164V2
 from .resnet_v2 import ResNet1001V2 as ResNet1001V2
 from .stochastic_depth import StochasticDepthResNet110 as StochasticDepthResNet110
+from .senet import SEResNet50 as SEResNet50
+from .senet import SEResNet101 as SEResNet101
+from .senet import SEResNet152 as SEResNet152
+from .senet import SEResNeXt50_32x4d as SEResNeXt50_32x4d
+from .senet import SEResNeXt101_32x4d as SEResNeXt101_32x4d
+from .senet import SEVGG16 as SEVGG16
+from .senet import SENet154 as SENet154

@@ -117,7 +117,43 @@ def densenet(x: Any, *, depths: Sequence[int], growth: int = 32) -> Any:
     return _blocks(x, depths, growth, bottleneck=True, compression=0.5)
 
 
-@architecture(**PAPER, stride=4, input_size=32, min_size=8, classes=10, tiny={"depth": 10})
+def _cifar_depths(depth: int, bc: bool) -> tuple[int, ...]:
+    step = 6 if bc else 3
+    if depth < step + 4 or (depth - 4) % step:
+        raise ValueError(f"`depth` must be {step}n + 4 with bc={bc}. Received: {depth=}")
+    return ((depth - 4) // step,) * 3
+
+
+def _cifar_torch_names(*, depth: int, bc: bool, **_: Any) -> Mapping[str, Sequence[str]]:
+    """The names of pytorchcv."""
+    names = {"conv1_conv": ("features.init_block",)}
+    for block, layers_of_block in enumerate(_cifar_depths(depth, bc), 1):
+        for i in range(1, layers_of_block + 1):
+            ours, theirs = f"conv{block + 1}_block{i}", f"features.stage{block}.unit{i}.conv"
+            if bc:
+                names |= {
+                    f"{ours}_1_conv": (f"{theirs}1.conv",),
+                    f"{ours}_1_bn": (f"{theirs}2.bn",),
+                }
+            names |= {
+                f"{ours}_0_bn": (f"{theirs}{'1' if bc else ''}.bn",),
+                f"{ours}_2_conv": (f"{theirs}{'2' if bc else ''}.conv",),
+            }
+        for part in ("bn", "conv"):
+            theirs = f"features.stage{block + 1}.trans{block + 1}.conv.{part}"
+            names[f"pool{block + 1}_{part}"] = (theirs,)
+    return names | {"bn": ("features.post_activ.bn",), "predictions": ("output",)}
+
+
+@architecture(
+    **PAPER,
+    torch_names=_cifar_torch_names,
+    stride=4,
+    input_size=32,
+    min_size=8,
+    classes=10,
+    tiny={"depth": 10},
+)
 def densenet_cifar(x: Any, *, depth: int, growth: int = 12, bc: bool = False) -> Any:
     """DenseNet for images of 32x32, section 3.
 
@@ -130,11 +166,8 @@ def densenet_cifar(x: Any, *, depth: int, growth: int = 12, bc: bool = False) ->
     Returns:
         Feature map of stride 4: 8x8 for an image of 32x32.
     """
-    step = 6 if bc else 3
-    if depth < step + 4 or (depth - 4) % step:
-        raise ValueError(f"`depth` must be {step}n + 4 with bc={bc}. Received: {depth=}")
+    depths = _cifar_depths(depth, bc)
     x = plain_conv(x, 2 * growth if bc else 16, 3, name="conv1")
-    depths = ((depth - 4) // step,) * 3
     return _blocks(x, depths, growth, bottleneck=bc, compression=0.5 if bc else 1.0)
 
 

@@ -22,6 +22,7 @@ from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
 from keras_cnn_classics.blocks.core import (
+    ceil_pool,
     channel_axis,
     exactly,
     max_pool,
@@ -135,9 +136,21 @@ def block(
     return layers.ReLU(name=f"{name}_out")(x)
 
 
-def stem(x: Any, width: int, *, bias: bool = False) -> Any:
-    """The beginning for ImageNet: a 7x7 convolution and a pool, each in steps of two."""
+def stem(x: Any, width: int, *, bias: bool = False, ceil_mode: bool = False) -> Any:
+    """The beginning for ImageNet: a 7x7 convolution and a pool, each in steps of two.
+
+    Args:
+        x: Image batch.
+        width: Filters.
+        bias: Whether the convolution has a bias.
+        ceil_mode: Whether the pool is Caffe's, `ceil_pool`, and not padded on all sides.
+
+    Returns:
+        A feature map of stride 4.
+    """
     x = unit(x, width, 7, 2, name="conv1", bias=bias)
+    if ceil_mode:
+        return ceil_pool(x, name="pool1_pool")
     x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
     return max_pool(x, name="pool1_pool")
 

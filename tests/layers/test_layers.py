@@ -198,3 +198,20 @@ def test_channel_padding(data_format):
     check(layers.ChannelPadding(1, 3, data_format=data_format), X, expected)
     with pytest.raises(ValueError, match="Received: before=-1"):
         layers.ChannelPadding(-1)
+
+
+def test_stochastic_depth_keeps_or_skips_the_whole_batch():
+    layer = layers.StochasticDepth(0.75, seed=3)
+    check(layer, X, 0.75 * X)
+    kept = 0
+    for _ in range(400):
+        y = keras.ops.convert_to_numpy(layer(X, training=True))
+        assert np.array_equal(y, X) or not y.any()
+        kept += bool(y.any())
+    assert 270 < kept < 330  # three deviations around 300
+
+
+@pytest.mark.parametrize("survival", [0, 1.1, True])
+def test_stochastic_depth_takes_a_probability(survival):
+    with pytest.raises(ValueError, match="must be above 0 and at most 1"):
+        layers.StochasticDepth(survival)

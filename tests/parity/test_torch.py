@@ -1,8 +1,6 @@
 """The same outputs as PyTorch packages, through their own checkpoints with random weights."""
 
-import gc
 import itertools
-import math
 
 import keras
 import numpy as np
@@ -16,48 +14,14 @@ timm = pytest.importorskip("timm", reason="the parity tests compare with timm")
 torch = pytest.importorskip("torch", reason="the parity tests compare with PyTorch")
 safetensors = pytest.importorskip("safetensors.torch")
 
-X = np.random.default_rng(0).normal(size=(2, 224, 224, 3)).astype("float32")
-
-
-def randomize(module):
-    """Rough weights; batch-norm statistics far from 0 and 1."""
-    generator = torch.Generator().manual_seed(1)
-    for part in module.modules():
-        if isinstance(part, torch.nn.BatchNorm2d):
-            part.running_mean.normal_(0, 0.5, generator=generator)
-            part.running_var.uniform_(0.5, 2.0, generator=generator)
-            part.weight.data.uniform_(0.5, 1.5, generator=generator)
-            part.bias.data.normal_(0, 0.3, generator=generator)
-        elif isinstance(part, (torch.nn.Conv2d, torch.nn.Linear)):
-            fan_in = part.weight[0].numel()
-            part.weight.data.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
-            if part.bias is not None:
-                part.bias.data.normal_(0, 0.2, generator=generator)
-    return module.eval()
-
-
-def compare(module, name, path, x=X, **options):
-    """Our model with the module's checkpoint against the module."""
-    ours = getattr(kcc, name)(weights=path, classifier_activation=None, **options)
-    path.unlink()
-    with torch.no_grad():
-        theirs = module(torch.from_numpy(np.moveaxis(x, -1, 1).copy())).numpy()
-    got = keras.ops.convert_to_numpy(ours(x, training=False))
-    np.testing.assert_allclose(got, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
-    trainable = sum(p.numel() for p in module.parameters())
-    assert trainable == sum(math.prod(w.shape) for w in ours.trainable_weights)
-    if not options:
-        assert trainable == getattr(kcc, name).spec.params
-    del ours
-    gc.collect()
+from reference import X, compare, randomize, save  # noqa: E402
 
 
 @pytest.mark.parametrize("name", ["vgg11", "vgg13", "vgg16", "vgg19"])
 @pytest.mark.parametrize("suffix", ["", "_bn"])
 def test_timm(name, suffix, tmp_path):
     module = randomize(timm.create_model(f"{name}{suffix}"))
-    path = tmp_path / "theirs.safetensors"
-    safetensors.save_file(module.state_dict(), path)
+    path = save(module, tmp_path / "theirs.safetensors")
     compare(module, name.upper() + suffix.removeprefix("_").upper(), path)
 
 
@@ -84,9 +48,7 @@ V1_5 = {"stride_in": "3x3", "bias": False}
 )
 def test_timm_others(theirs, ours, options, tmp_path):
     module = randomize(timm.create_model(theirs))
-    path = tmp_path / "theirs.safetensors"
-    safetensors.save_file(module.state_dict(), path)
-    compare(module, ours, path, **options)
+    compare(module, ours, save(module, tmp_path / "theirs.safetensors"), **options)
 
 
 class TorchvisionLayout(torch.nn.Module):
@@ -198,8 +160,7 @@ SMALL, MIDDLE, LARGE, WIDE = (16, 64), (32, 128), (48, 192), (64, 256)
 @pytest.mark.parametrize("side", [224, 125, 131])
 def test_squeezenet(name, first, column, side, tmp_path):
     module = randomize(TorchvisionSqueezeNet(first, column))
-    path = tmp_path / "theirs.pth"
-    torch.save(module.state_dict(), path)
+    path = save(module, tmp_path / "theirs.pth")
     compare(module, name, path, X[:, :side, :side], input_shape=(side, side, 3))
 
 
@@ -209,12 +170,7 @@ def test_squeezenet(name, first, column, side, tmp_path):
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_torchvision_layout(name, make, suffix, tmp_path):
     module = randomize(make())
-    path = tmp_path / f"theirs{suffix}"
-    if suffix == ".pth":
-        torch.save(module.state_dict(), path)
-    else:
-        safetensors.save_file(module.state_dict(), path)
-    compare(module, name, path)
+    compare(module, name, save(module, tmp_path / f"theirs{suffix}"))
 
 
 def test_wrapped_checkpoint(tmp_path):

@@ -1,0 +1,296 @@
+"""Squeeze-and-excitation: a network that weighs its own channels.
+
+Behind a block's last convolution the map is averaged to one number for each channel; two small
+dense layers turn these into weights between 0 and 1, by which the channels are multiplied. That
+costs next to nothing and improves every network it is put into: here ResNet, ResNeXt, VGG and
+Inception, and SENet-154, which won ILSVRC 2017.
+
+In residual blocks it comes before the addition. The dense layers are 1x1 convolutions with biases,
+as in all published weights. The first pool of the residual networks is Caffe's, without padding
+and with a window that may hang over the far edge.
+
+References:
+    - [Squeeze-and-excitation networks](https://arxiv.org/abs/1709.01507),
+      Hu, Shen, Albanie, Sun and Wu, CVPR 2018
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras import layers
+
+from keras_cnn_classics.applications import resnet
+from keras_cnn_classics.applications._architecture import architecture
+from keras_cnn_classics.applications.resnet import unit
+from keras_cnn_classics.blocks.core import (
+    ceil_pool,
+    channel_axis,
+    exactly,
+    max_pool,
+    one_of,
+    squeeze_excite,
+)
+from keras_cnn_classics.blocks.heads import gap_dense, mlp
+
+PAPER: dict[str, Any] = {
+    "year": 2017,
+    "paper": "Squeeze-and-excitation networks",
+    "url": "https://arxiv.org/abs/1709.01507",
+    "protocol": "one crop",
+}
+
+
+def _names_of_blocks(depths: Sequence[int]) -> dict[str, tuple[str, ...]]:
+    """The names of timm's networks, of its older ones for the authors' weights and of its own."""
+    names = {
+        **resnet.torch_names(bottleneck=True, depths=depths),
+        "predictions": ("last_linear", "fc"),
+    }
+    for stage, depth in enumerate(depths, 1):
+        for i in range(depth):
+            ours, theirs = f"conv{stage + 1}_block{i + 1}", f"layer{stage}.{i}"
+            names |= {
+                f"{ours}_se_reduce": (f"{theirs}.se_module.fc1", f"{theirs}.se.fc1"),
+                f"{ours}_se_expand": (f"{theirs}.se_module.fc2", f"{theirs}.se.fc2"),
+            }
+    return names
+
+
+def _resnet_names(*, depths: Sequence[int], **_: Any) -> Mapping[str, Sequence[str]]:
+    stem = {"conv1_conv": ("layer0.conv1", "conv1"), "conv1_bn": ("layer0.bn1", "bn1")}
+    return _names_of_blocks(depths) | stem
+
+
+def _check_ratio(ratio: int, channels: int) -> None:
+    if not 1 <= ratio <= channels:
+        raise ValueError(
+            f"`ratio` must be from 1 to {channels}, the fewest channels that are weighed. "
+            f"Received: {ratio=}"
+        )
+
+
+@architecture(
+    **PAPER,
+    head=gap_dense(),
+    torch_names=_resnet_names,
+    features=2048,
+    stride=32,
+    tiny={"depths": (1, 2, 1, 1), "filters": 16, "out": 64, "ratio": 4},
+)
+def se_resnet(
+    x: Any,
+    *,
+    depths: Sequence[int],
+    filters: int = 64,
+    groups: int = 1,
+    out: int = 256,
+    stride_in: str = "1x1",
+    ratio: int = 16,
+    ceil_mode: bool = True,
+) -> Any:
+    """ResNet or ResNeXt with squeeze-and-excitation, figure 3 and table 1.
+
+    Args:
+        x: Image batch.
+        depths: Number of blocks in each of the four stages.
+        filters: Filters of the first stage's 3x3 convolutions; each stage doubles them.
+        groups: Groups of the 3x3 convolutions: 1 for ResNet, 32 for ResNeXt.
+        out: Filters of the first stage's blocks; each stage doubles them.
+        stride_in: Convolution that makes a block's steps, `"1x1"` or `"3x3"`.
+        ratio: How many times fewer units than channels a squeeze-and-excitation has.
+        ceil_mode: Whether the first pool is Caffe's, as the authors', or ResNet's, padded on all
+            sides, as in the weights that timm trained.
+
+    Returns:
+        Feature map of stride 32: 7x7 for an image of 224x224.
+    """
+    one_of("stride_in", stride_in, ("1x1", "3x3"))
+    _check_ratio(ratio, out)
+    return resnet.stages(
+        resnet.stem(x, out // 4, ceil_mode=ceil_mode),
+        exactly(4, depths, "depths"),
+        filters,
+        out,
+        bottleneck=True,
+        stride_in=stride_in,
+        groups=groups,
+        se=ratio,
+    )
+
+
+def se_bottleneck(
+    x: Any, filters: int, strides: int, *, kernel: int, groups: int, ratio: int, name: str
+) -> Any:
+    """SENet-154's block: its first convolution is halved, its 3x3 convolution has groups.
+
+    Args:
+        x: Feature map.
+        filters: Filters of the 3x3 convolution and of the block.
+        strides: Steps of the 3x3 convolution and of the shortcut.
+        kernel: Height and width of the shortcut's convolution, where there is one.
+        groups: Groups of the 3x3 convolution.
+        ratio: Reduction of the squeeze-and-excitation.
+        name: Prefix of the layers' names.
+
+    Returns:
+        A feature map with `filters` channels.
+    """
+    way = x
+    if strides > 1 or x.shape[channel_axis()] != filters:
+        way = unit(x, filters, kernel, strides, name=f"{name}_0", relu=False)
+    x = unit(x, filters // 2, 1, name=f"{name}_1")
+    x = unit(x, filters, 3, strides, name=f"{name}_2", groups=groups)
+    x = unit(x, filters, 1, name=f"{name}_3", relu=False)
+    x = squeeze_excite(x, ratio, name=f"{name}_se")
+    x = layers.Add(name=f"{name}_add")([way, x])
+    return layers.ReLU(name=f"{name}_out")(x)
+
+
+def _senet_names(*, depths: Sequence[int], **_: Any) -> Mapping[str, Sequence[str]]:
+    names = _names_of_blocks(depths)
+    for i in range(1, 4):
+        names[f"conv1_{i}_conv"] = (f"layer0.conv{i}",)
+        names[f"conv1_{i}_bn"] = (f"layer0.bn{i}",)
+    return names
+
+
+@architecture(
+    **PAPER,
+    head=gap_dense(dropout=0.2),
+    torch_names=_senet_names,
+    features=2048,
+    stride=32,
+    tiny={"depths": (1, 2, 1, 1), "width": 32, "groups": 4, "ratio": 4},
+)
+def senet(
+    x: Any, *, depths: Sequence[int], groups: int = 64, width: int = 256, ratio: int = 16
+) -> Any:
+    """SENet-154, the winner of ILSVRC 2017: appendix of the paper.
+
+    Args:
+        x: Image batch.
+        depths: Number of blocks in each of the four stages.
+        groups: Groups of the 3x3 convolutions.
+        width: Filters of the first stage's blocks; each stage doubles them.
+        ratio: How many times fewer units than channels a squeeze-and-excitation has.
+
+    Returns:
+        Feature map of stride 32: 7x7 for an image of 224x224.
+    """
+    _check_ratio(ratio, width)
+    x = unit(x, width // 4, 3, 2, name="conv1_1")
+    x = unit(x, width // 4, 3, name="conv1_2")
+    x = unit(x, width // 2, 3, name="conv1_3")
+    x = ceil_pool(x, name="pool1_pool")
+    for stage, depth in enumerate(exactly(4, depths, "depths")):
+        for i in range(depth):
+            x = se_bottleneck(
+                x,
+                width * 2**stage,
+                2 if stage and not i else 1,
+                kernel=3 if stage else 1,
+                groups=groups,
+                ratio=ratio,
+                name=f"conv{stage + 2}_block{i + 1}",
+            )
+    return x
+
+
+@architecture(
+    **PAPER,
+    head=mlp(),
+    features=512,
+    stride=32,
+    fixed_top=True,
+    tiny={"width": 16, "units": (32, 24), "ratio": 4},
+    notes=(
+        "The authors' network is not published: here are VGG16 with batch normalization, without "
+        "biases, and a squeeze-and-excitation behind each ReLU of its 13 convolutions."
+    ),
+)
+def se_vgg(x: Any, *, depths: Sequence[int], width: int = 64, ratio: int = 16) -> Any:
+    """VGG with batch normalization and squeeze-and-excitation, table 2.
+
+    Args:
+        x: Image batch.
+        depths: Number of convolutions in each of the five blocks.
+        width: Filters of the first block; each block doubles them, up to eightfold.
+        ratio: How many times fewer units than channels a squeeze-and-excitation has.
+
+    Returns:
+        Feature map of stride 32: 7x7 for an image of 224x224.
+    """
+    _check_ratio(ratio, width)
+    for block, depth in enumerate(exactly(5, depths, "depths"), 1):
+        filters = width * min(8, 2 ** (block - 1))
+        for i in range(1, depth + 1):
+            name = f"block{block}_conv{i}"
+            x = unit(x, filters, 3, name=name)
+            x = squeeze_excite(x, ratio, name=f"{name}_se")
+        x = max_pool(x, 2, name=f"block{block}_pool")
+    return x
+
+
+D50, D101, D152 = (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)
+RESNEXT: dict[str, Any] = {"filters": 128, "groups": 32, "stride_in": "3x3"}
+
+SEResNet50 = se_resnet.variant(
+    "SEResNet50",
+    depths=D50,
+    params=28_088_024,
+    macs=3_860_488_192,
+    top1_error=23.29,
+    top5_error=6.62,
+)
+SEResNet101 = se_resnet.variant(
+    "SEResNet101",
+    depths=D101,
+    params=49_326_872,
+    macs=7_574_937_600,
+    top1_error=22.38,
+    top5_error=6.07,
+)
+SEResNet152 = se_resnet.variant(
+    "SEResNet152",
+    depths=D152,
+    params=66_821_848,
+    macs=11_288_993_792,
+    top1_error=21.57,
+    top5_error=5.73,
+)
+SEResNeXt50_32x4d = se_resnet.variant(
+    "SEResNeXt50_32x4d",
+    depths=D50,
+    params=27_559_896,
+    macs=4_232_994_816,
+    top1_error=21.1,
+    top5_error=5.49,
+    **RESNEXT,
+)
+SEResNeXt101_32x4d = se_resnet.variant(
+    "SEResNeXt101_32x4d",
+    depths=D101,
+    params=48_955_416,
+    macs=7_974_739_968,
+    top1_error=20.7,
+    top5_error=5.01,
+    **RESNEXT,
+)
+SEVGG16 = se_vgg.variant(
+    "SEVGG16",
+    depths=(2, 2, 3, 3, 3),
+    params=138_592_560,
+    macs=15_470_490_624,
+    top1_error=25.22,
+    top5_error=7.7,
+)
+SENet154 = senet.variant(
+    "SENet154",
+    depths=(3, 8, 36, 3),
+    params=115_088_984,
+    macs=20_688_363_520,
+    top1_error=18.68,
+    top5_error=4.47,
+)

@@ -1,0 +1,261 @@
+"""Residual and dense networks against pytorchcv, timm, and renderings of the papers' text."""
+
+import importlib
+
+import keras
+import numpy as np
+import pytest
+
+import keras_cnn_classics as kcc
+
+pytestmark = [pytest.mark.parity, pytest.mark.slow]
+
+timm = pytest.importorskip("timm", reason="the parity tests compare with timm")
+torch = pytest.importorskip("torch", reason="the parity tests compare with PyTorch")
+pytest.importorskip("pytorchcv", reason="the parity tests compare with pytorchcv")
+safetensors = pytest.importorskip("safetensors.torch")
+
+from reference import X, compare, fill, randomize, save  # noqa: E402
+
+SMALL = X[:, :32, :32]
+
+
+@pytest.mark.parametrize(
+    ("module", "theirs", "ours", "options"),
+    [
+        ("preresnet", "preresnet200", "ResNet200V2", {}),
+        ("preresnet_cifar", "preresnet110_cifar10", "ResNet110V2", {}),
+        ("preresnet_cifar", "preresnet164bn_cifar10", "ResNet164V2", {}),
+        ("preresnet_cifar", "preresnet1001_cifar10", "ResNet1001V2", {}),
+        ("wrn_cifar", "wrn28_10_cifar10", "WideResNet28_10", {}),
+        ("resnet_cifar", "resnet20_cifar10", "ResNet20", {"shortcut": "B"}),
+        ("resnet_cifar", "resnet110_cifar10", "ResNet110", {"shortcut": "B"}),
+        ("densenet_cifar", "densenet100_k12_bc_cifar10", "DenseNetBC100_12", {}),
+    ],
+)
+def test_pytorchcv(module, theirs, ours, options, tmp_path):
+    make = getattr(importlib.import_module(f"pytorchcv.models.{module}"), theirs)
+    module = randomize(make(pretrained=False))
+    x = SMALL if "cifar" in theirs else X
+    compare(module, ours, save(module, tmp_path / "theirs.pth"), x, **options)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize(
+    ("theirs", "ours", "options"),
+    [
+        ("legacy_seresnet50", "SEResNet50", {}),
+        ("seresnet50", "SEResNet50", {"stride_in": "3x3", "ceil_mode": False}),
+        ("legacy_seresnext50_32x4d", "SEResNeXt50_32x4d", {}),
+    ],
+)
+def test_timm_squeeze_and_excitation(theirs, ours, options, suffix, tmp_path):
+    module = randomize(timm.create_model(theirs))
+    compare(module, ours, save(module, tmp_path / f"theirs{suffix}"), **options)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("legacy_seresnet101", "SEResNet101"),
+        ("legacy_seresnet152", "SEResNet152"),
+        ("legacy_seresnext101_32x4d", "SEResNeXt101_32x4d"),
+        ("legacy_senet154", "SENet154"),
+    ],
+)
+def test_timm_large_squeeze_and_excitation(theirs, ours, tmp_path):
+    """On images that make every map odd somewhere, where pools that round up differ."""
+    module = randomize(timm.create_model(theirs))
+    path = save(module, tmp_path / "theirs.safetensors")
+    compare(module, ours, path, X[:, :131, :131], input_shape=(131, 131, 3))
+
+
+def test_densenet264(tmp_path):
+    densenet = importlib.import_module("timm.models.densenet").DenseNet
+    module = randomize(densenet(growth_rate=32, block_config=(6, 12, 64, 48)))
+    path = save(module, tmp_path / "theirs.pth")
+    compare(module, "DenseNet264", path, X[:, :97, :97], input_shape=(97, 97, 3))
+
+
+class Block(torch.nn.Module):
+    """Two 3x3 convolutions under the names of the usual CIFAR checkpoints, section 4.2.
+
+    The shortcut is option A, zeros for the new channels, unless there is none.
+    """
+
+    def __init__(self, channels, width, stride, shortcut, survival=1.0):
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+        self.bn1 = torch.nn.BatchNorm2d(width)
+        self.conv2 = torch.nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = torch.nn.BatchNorm2d(width)
+        self.stride, self.missing = stride, width - channels
+        self.shortcut, self.survival = shortcut, survival
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu())) * self.survival
+        if self.shortcut:
+            x = x[:, :, :: self.stride, :: self.stride]
+            half = self.missing // 2
+            y = y + torch.nn.functional.pad(x, (0, 0, 0, 0, half, self.missing - half))
+        return y.relu()
+
+
+def stages(make, depths, width, channels):
+    found = []
+    for stage, depth in enumerate(depths):
+        blocks = []
+        for i in range(depth):
+            blocks.append(make(channels, width * 2**stage, 2 if stage and not i else 1))
+            channels = width * 2**stage
+        found.append(torch.nn.Sequential(*blocks))
+    return found
+
+
+class CifarResNet(torch.nn.Module):
+    """The CIFAR networks of the paper; `survival` is that of the last block."""
+
+    def __init__(self, depth, shortcut=True, survival=1.0):
+        super().__init__()
+        n = (depth - 2) // 6
+        count = iter(range(1, 3 * n + 1))
+
+        def make(channels, width, stride):
+            kept = 1 - next(count) / (3 * n) * (1 - survival)
+            return Block(channels, width, stride, shortcut, kept)
+
+        self.conv1 = torch.nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = torch.nn.BatchNorm2d(16)
+        self.layer1, self.layer2, self.layer3 = stages(make, (n, n, n), 16, 16)
+        self.linear = torch.nn.Linear(64, 10)
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(self.bn1(self.conv1(x)).relu())))
+        return self.linear(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((f"ResNet{depth}", {"depth": depth}) for depth in (20, 32, 44, 56, 110)),
+        *((f"PlainNet{depth}", {"depth": depth, "shortcut": False}) for depth in (20, 32, 44, 56)),
+        ("StochasticDepthResNet110", {"depth": 110, "survival": 0.5}),
+    ],
+)
+def test_cifar_networks(name, options, suffix, tmp_path):
+    module = randomize(CifarResNet(**options))
+    compare(module, name, save(module, tmp_path / f"theirs{suffix}"), SMALL)
+
+
+class PlainNet(torch.nn.Module):
+    """The plain networks of table 1, under torchvision's names."""
+
+    def __init__(self, depths):
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = torch.nn.BatchNorm2d(64)
+
+        def make(channels, width, stride):
+            return Block(channels, width, stride, shortcut=False)
+
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages(make, depths, 64, 64)
+        self.fc = torch.nn.Linear(512, 1000)
+
+    def forward(self, x):
+        x = torch.nn.functional.max_pool2d(self.bn1(self.conv1(x)).relu(), 3, 2, 1)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("name", "depths"), [("PlainNet18", (2, 2, 2, 2)), ("PlainNet34", (3, 4, 6, 3))]
+)
+def test_plain_networks(name, depths, tmp_path):
+    module = randomize(PlainNet(depths))
+    compare(module, name, save(module, tmp_path / "theirs.pth"))
+
+
+class DenseUnit(torch.nn.Module):
+    """A layer without bottleneck under pytorchcv's names, whose network halves its transitions."""
+
+    def __init__(self, channels, growth, kernel=3):
+        super().__init__()
+        self.conv = torch.nn.Module()
+        self.conv.bn = torch.nn.BatchNorm2d(channels)
+        self.conv.conv = torch.nn.Conv2d(channels, growth, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, x):
+        return torch.cat([x, self.conv.conv(self.conv.bn(x).relu())], 1)
+
+
+class Transition(DenseUnit):
+    def __init__(self, channels):
+        super().__init__(channels, channels, kernel=1)
+
+    def forward(self, x):
+        return torch.nn.functional.avg_pool2d(self.conv.conv(self.conv.bn(x).relu()), 2)
+
+
+def densenet40():
+    """DenseNet with 40 layers and growth rate 12, whose transitions keep all maps: section 3."""
+    features = torch.nn.Sequential()
+    features.add_module("init_block", torch.nn.Conv2d(3, 16, 3, padding=1, bias=False))
+    channels = 16
+    for stage in (1, 2, 3):
+        blocks = torch.nn.Sequential()
+        if stage > 1:
+            blocks.add_module(f"trans{stage}", Transition(channels))
+        for i in range(1, 13):
+            blocks.add_module(f"unit{i}", DenseUnit(channels, 12))
+            channels += 12
+        features.add_module(f"stage{stage}", blocks)
+    last = torch.nn.Sequential()
+    last.add_module("bn", torch.nn.BatchNorm2d(channels))
+    features.add_module("post_activ", last)
+    network = torch.nn.Sequential()
+    network.add_module("features", features)
+    network.add_module("relu", torch.nn.ReLU())
+    network.add_module("pool", torch.nn.AdaptiveAvgPool2d(1))
+    network.add_module("flatten", torch.nn.Flatten())
+    network.add_module("output", torch.nn.Linear(channels, 10))
+    return network
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_densenet40(suffix, tmp_path):
+    module = randomize(densenet40())
+    compare(module, "DenseNet40_12", save(module, tmp_path / f"theirs{suffix}"), SMALL)
+
+
+def test_se_vgg():
+    """Table 2's VGG-16 with batch normalization, in PyTorch functions, from our weights."""
+    f = torch.nn.functional
+    model = kcc.SEVGG16(classifier_activation=None, units=(64, 32), input_shape=(64, 64, 3))
+    fill(model)
+    weights = {
+        layer.name: [torch.from_numpy(w) for w in layer.get_weights()] for layer in model.layers
+    }
+
+    def conv(x, name):
+        kernel, *bias = weights[name]
+        return f.conv2d(x, kernel.permute(3, 2, 0, 1), *bias, padding=kernel.shape[0] // 2)
+
+    def dense(x, name):
+        kernel, bias = weights[name]
+        return f.linear(x, kernel.T, bias)
+
+    x = torch.from_numpy(np.moveaxis(X[:, :64, :64], -1, 1).copy())
+    for block, depth in enumerate((2, 2, 3, 3, 3), 1):
+        for i in range(1, depth + 1):
+            name = f"block{block}_conv{i}"
+            gamma, beta, mean, variance = weights[f"{name}_bn"]
+            x = conv(x, f"{name}_conv")
+            x = f.relu(f.batch_norm(x, mean, variance, gamma, beta, eps=1e-5))
+            weight = f.relu(conv(x.mean((2, 3), keepdim=True), f"{name}_se_reduce"))
+            x = x * torch.sigmoid(conv(weight, f"{name}_se_expand"))
+        x = f.max_pool2d(x, 2)
+    x = torch.flatten(x.permute(0, 2, 3, 1), 1)
+    theirs = dense(f.relu(dense(f.relu(dense(x, "fc1")), "fc2")), "predictions").numpy()
+    got = keras.ops.convert_to_numpy(model(X[:, :64, :64], training=False))
+    np.testing.assert_allclose(got, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
