@@ -125,6 +125,11 @@ def _compare(configs: Sequence[Any], layers: Sequence[Any], *, include_top: bool
     wanted = [(kind, config.get("activation")) for kind, config, _ in ours if kind != "Dropout"]
     weighted = [bool(weights) for kind, _, weights in ours if kind != "Dropout"]
     rows = [(one["class_name"], one["config"].get("activation")) for one in configs]
+    # Two ways to compute the same.
+    wanted, rows = (
+        [("Conv2D" if kind == "GroupedConv2D" else kind, activation) for kind, activation in both]
+        for both in (wanted, rows)
+    )
     found = [row for row in rows if row[0] != "Dropout"]
     if include_top:
         wanted[-1] = (wanted[-1][0], None)
