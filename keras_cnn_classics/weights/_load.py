@@ -159,7 +159,7 @@ def _without_prefix(
 
 
 def _assign(
-    arrays: Mapping[str, list[np.ndarray]],
+    arrays: dict[str, list[np.ndarray]],
     layers: Iterable[Any],
     *,
     include_top: bool,
@@ -194,7 +194,7 @@ def _assign(
     if problems:
         raise ValueError("; ".join(problems))
     for name, layer in wanted.items():
-        layer.set_weights(arrays[name])
+        layer.set_weights(arrays.pop(name))  # which frees the memory of each in turn
 
 
 def _few(items: Sequence[str], most: int = 4) -> str:
