@@ -230,20 +230,26 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="least number of calls")
     parser.add_argument("--batch", type=int, default=8, help="images of a batch")
     parser.add_argument("--no-xla", dest="xla", action="store_false", help="TensorFlow without XLA")
-    parser.add_argument("--layers", action="store_true", help="only the layers, not the networks")
+    parser.add_argument("--only", choices=("layers", "networks"), help="half of the table")
     parser.add_argument("--all", action="store_true", help="with what takes minutes")
+    parser.add_argument("--threads", type=int, help="threads of both; 1 for a busy machine")
     options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+        tf.config.threading.set_intra_op_parallelism_threads(options.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(options.threads)
     if keras.backend.backend() != "tensorflow":
         raise SystemExit("This measures TensorFlow: set KERAS_BACKEND=tensorflow.")
     device = "a GPU" if tf.config.list_physical_devices("GPU") else "no GPU"
     print(
-        f"{platform.machine()}, {os.cpu_count()} cores, {device}; batch {options.batch}, "
+        f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} of them used, "
+        f"{device}; batch {options.batch}, "
         f"{'with' if options.xla else 'without'} XLA. Milliseconds, and ratios to PyTorch's."
     )
     width = max(map(len, SHAPES))
     print(f"{'':{width}}           torch" + "".join(f"{title:>8}" for title in KINDS))
-    rows = [(name, one_layer) for name in SHAPES]
-    rows += [] if options.layers else [(name, one_network) for name in NETWORKS]
+    rows = [] if options.only == "networks" else [(name, one_layer) for name in SHAPES]
+    rows += [] if options.only == "layers" else [(name, one_network) for name in NETWORKS]
     for name, measure in rows:
         theirs, times = measure(options, name)
         for i, what in enumerate(("forward", "training")):
