@@ -175,6 +175,22 @@ def test_a_network_with_the_same_weights_but_other_layers(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_file_in_which_keras_computes_the_groups(tmp_path):
+    options = {**kcc.AlexNet.spec.tiny, "input_shape": (67, 67, 3), "classes": 5}
+    ours = kcc.AlexNet(**options)
+
+    def to_keras(layer):
+        grouped = type(layer).__name__ == "GroupedConv2D"
+        kind = keras.layers.Conv2D if grouped else type(layer)
+        return kind.from_config(layer.get_config())
+
+    theirs = keras.models.clone_model(ours, clone_function=to_keras)
+    theirs.save(tmp_path / "theirs.keras")
+    again = kcc.AlexNet(**options, weights=tmp_path / "theirs.keras")
+    for a, b in zip(theirs.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("pooling", [None, "avg"])
 def test_a_trunk_takes_its_weights_from_a_whole_saved_model(vgg11, pooling, tmp_path):
     vgg11.save(tmp_path / "full.keras")

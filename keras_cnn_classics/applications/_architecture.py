@@ -21,6 +21,7 @@ from keras_cnn_classics import registry
 from keras_cnn_classics.applications import _arguments
 from keras_cnn_classics.applications._docstring import docstring
 from keras_cnn_classics.registry import Builder, ModelSpec
+from keras_cnn_classics.weights import deferred
 from keras_cnn_classics.weights import load as load_weights
 from keras_cnn_classics.weights.torch_layout import TorchNames
 
@@ -157,41 +158,47 @@ def _make_builder(parts: _Parts) -> Builder:
         )
         _arguments.check_published(spec.name, source, options, parts.options)
         shape = _arguments.image_shape(spec, input_shape, input_tensor, include_top, aux, source)
-        # The scope keeps the variables of two networks in one model apart, as their names do.
-        with keras.name_scope(prefix) if prefix else contextlib.nullcontext():
+
+        def make() -> keras.Model:
             image = keras.Input(shape, name="image") if input_tensor is None else input_tensor
-            outputs = _connect(
-                parts,
-                image,
-                include_top,
-                pooling,
-                int(classes),
-                classifier_activation,
-                aux,
-                options,
-            )
-        # Only the layers made here, on an input of its own if `image` is a layer's output.
-        own = keras.Model(image, outputs)
-        if source is not None:
-            load_weights(
-                own,
-                source,
-                name=spec.name,
-                include_top=include_top,
-                classes=classes,
-                classifier=spec.classifier,
-                torch_names=parts.torch_names and parts.torch_names(**_values(parts, options)),
-            )
-        if prefix:
+            # The scope keeps the variables of two networks in one model apart, as names do.
+            with keras.name_scope(prefix) if prefix else contextlib.nullcontext():
+                outputs = _connect(
+                    parts,
+                    image,
+                    include_top,
+                    pooling,
+                    int(classes),
+                    classifier_activation,
+                    aux,
+                    options,
+                )
+            inputs = keras.utils.get_source_inputs(image)
+            start = inputs[0] if len(inputs) == 1 else inputs
+            full_name = name or prefix + spec.name.lower()
+            model = keras.Model(start, outputs, name=full_name)
+            if source is None and not prefix:
+                return model
+            # Only the layers made here, on an input of its own if `image` is a layer's output.
+            own = model if start is image else keras.Model(image, outputs)
+            if source is not None:
+                load_weights(
+                    own,
+                    source,
+                    name=spec.name,
+                    include_top=include_top,
+                    classes=classes,
+                    classifier=spec.classifier,
+                    torch_names=parts.torch_names and parts.torch_names(**_values(parts, options)),
+                )
+            if not prefix:
+                return model
             for layer in own.layers[0 if input_tensor is None else 1 :]:
                 layer.name = prefix + layer.name
-        # Built again, from the start, with the names that it shall have.
-        inputs = keras.utils.get_source_inputs(image)
-        return keras.Model(
-            inputs[0] if len(inputs) == 1 else inputs,
-            outputs,
-            name=name or prefix + spec.name.lower(),
-        )
+            # A model takes its layers' names when it is made.
+            return keras.Model(start, outputs, name=full_name)
+
+        return deferred.build(make)
 
     builder.__name__ = builder.__qualname__ = spec.name
     builder.__module__ = parts.trunk.__module__

@@ -24,6 +24,7 @@ from keras_cnn_classics.applications._architecture import architecture
 from keras_cnn_classics.blocks.core import (
     ceil_pool,
     channel_axis,
+    conv,
     exactly,
     max_pool,
     one_of,
@@ -59,9 +60,17 @@ def unit(
     if strides > 1 and kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
         padding = "valid"
-    x = layers.Conv2D(
-        filters, kernel, strides, padding, groups=groups, use_bias=bias, name=f"{name}_conv"
-    )(x)
+    x = conv(
+        x,
+        filters,
+        kernel,
+        strides,
+        name=f"{name}_conv",
+        padding=padding,
+        activation=None,
+        use_bias=bias,
+        groups=groups,
+    )
     epsilon = 1.001e-5 if bias else 1e-5  # Keras's own, and everybody's
     x = layers.BatchNormalization(
         axis=channel_axis(), momentum=0.9, epsilon=epsilon, name=f"{name}_bn"

@@ -6,11 +6,14 @@ model's layer names never depend on what was built before it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import layers
+
+from keras_cnn_classics.layers import GroupedConv2D
 
 
 def channel_axis() -> int:
@@ -65,6 +68,7 @@ def conv(
     name: str,
     padding: str | int = "same",
     activation: str | None = "relu",
+    groups: int = 1,
     **kwargs: Any,
 ) -> Any:
     """Convolution with bias and activation in one layer: the style before batch normalization.
@@ -77,7 +81,9 @@ def conv(
         name: Name of the layer.
         padding: `"same"`, `"valid"`, or the number of zeros to put on every side.
         activation: Activation, or `None`.
-        **kwargs: Further arguments of `keras.layers.Conv2D`, such as `groups`.
+        groups: Number of groups that maps see only their own of; with several, the layer is a
+            `GroupedConv2D`.
+        **kwargs: Further arguments of `keras.layers.Conv2D`.
 
     Returns:
         A feature map with `filters` channels.
@@ -85,9 +91,8 @@ def conv(
     if isinstance(padding, int):
         x = layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
         padding = "valid"
-    return layers.Conv2D(
-        filters, kernel, strides, padding, activation=activation, name=name, **kwargs
-    )(x)
+    kind = layers.Conv2D if groups == 1 else functools.partial(GroupedConv2D, groups=groups)
+    return kind(filters, kernel, strides, padding, activation=activation, name=name, **kwargs)(x)
 
 
 def conv_bn(x: Any, filters: int, kernel: int, *, name: str, epsilon: float = 1e-5) -> Any:

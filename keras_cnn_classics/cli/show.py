@@ -25,10 +25,13 @@ def show(
     spec = builder.spec
     from keras_cnn_classics.blocks.core import image_shape
     from keras_cnn_classics.inspection import count
+    from keras_cnn_classics.weights import deferred
 
     arguments = _common.parse_options(builder, options)
     shape = image_shape(_common.check_size(builder, size), spec.channels)
-    counted = count(builder(weights=None, input_shape=shape, **arguments))
+    counted = deferred.build_empty(
+        lambda: count(builder(weights=None, input_shape=shape, **arguments))
+    )
     if as_json:
         totals = {
             key: getattr(counted, key)

@@ -1,6 +1,7 @@
 """Layers: the mathematics that the papers brought and Keras lacks."""
 
 from keras_cnn_classics.layers.channel_padding import ChannelPadding
+from keras_cnn_classics.layers.grouped_conv import GroupedConv2D
 from keras_cnn_classics.layers.initializers import FanInUniform
 from keras_cnn_classics.layers.lrn import LocalResponseNormalization
 from keras_cnn_classics.layers.partial_conv import PartiallyConnectedConv2D
@@ -13,6 +14,7 @@ __all__ = [
     "ChannelPadding",
     "EuclideanRBF",
     "FanInUniform",
+    "GroupedConv2D",
     "LocalResponseNormalization",
     "PartiallyConnectedConv2D",
     "ScaledTanh",

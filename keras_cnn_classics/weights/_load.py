@@ -131,6 +131,11 @@ def _compare(configs: Sequence[Any], layers: Sequence[Any], *, include_top: bool
     wanted = [(kind, config.get("activation")) for kind, config, _ in ours if kind != "Dropout"]
     weighted = [bool(weights) for kind, _, weights in ours if kind != "Dropout"]
     rows = [(one["class_name"], one["config"].get("activation")) for one in configs]
+    # Two ways to compute the same.
+    wanted, rows = (
+        [("Conv2D" if kind == "GroupedConv2D" else kind, activation) for kind, activation in both]
+        for both in (wanted, rows)
+    )
     found = [row for row in rows if row[0] != "Dropout"]
     if include_top:
         wanted[-1] = (wanted[-1][0], None)
@@ -205,7 +210,7 @@ def _check_statistics(arrays: Sequence[np.ndarray] | None, layers: Iterable[Any]
 
 
 def _assign(
-    arrays: Mapping[str, list[np.ndarray]],
+    arrays: dict[str, list[np.ndarray]],
     layers: Iterable[Any],
     classifier: str,
     *,
@@ -241,7 +246,7 @@ def _assign(
     if problems:
         raise ValueError("; ".join(problems))
     for name, layer in wanted.items():
-        layer.set_weights(arrays[name])
+        layer.set_weights(arrays.pop(name))  # which frees the memory of each in turn
 
 
 def _few(items: Sequence[str], most: int = 4) -> str:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from keras_cnn_classics import layers
-from keras_cnn_classics.layers import FanInUniform
+from keras_cnn_classics.inspection import count
+from keras_cnn_classics.layers import FanInUniform, grouped_conv
 
 RNG = np.random.default_rng(1998)
 X = RNG.normal(size=(2, 7, 9, 6)).astype("float32")
@@ -215,3 +216,107 @@ def test_stochastic_depth_keeps_or_skips_the_whole_batch():
 def test_stochastic_depth_takes_a_probability(survival):
     with pytest.raises(ValueError, match="must be above 0 and at most 1"):
         layers.StochasticDepth(survival)
+
+
+def numpy_grouped_conv(x, kernel, bias, groups, strides=(1, 1), dilation=(1, 1)):
+    """A valid convolution, channels last, of a few loops."""
+    height, width, channels, filters = kernel.shape
+    high = (x.shape[1] - dilation[0] * (height - 1) - 1) // strides[0] + 1
+    wide = (x.shape[2] - dilation[1] * (width - 1) - 1) // strides[1] + 1
+    y = np.zeros((len(x), high, wide, filters), "float32") + bias
+    for o in range(filters):
+        first = o // (filters // groups) * channels
+        for i in range(height):
+            for j in range(width):
+                top, left = i * dilation[0], j * dilation[1]
+                rows = slice(top, top + strides[0] * (high - 1) + 1, strides[0])
+                columns = slice(left, left + strides[1] * (wide - 1) + 1, strides[1])
+                seen = x[:, rows, columns, first : first + channels]
+                y[..., o] += seen @ kernel[i, j, :, o]
+    return y
+
+
+# Input channels, filters, groups: all groups merged, some merged, none merged, one alone.
+GROUPS = [(6, 9, 3), (48, 24, 12), (20, 10, 5), (32, 6, 2), (6, 8, 1)]
+
+
+@pytest.fixture(params=[True, False], ids=["split", "native"])
+def split_groups(request, monkeypatch):
+    """Both ways to compute a grouped convolution, on every backend."""
+    monkeypatch.setattr(grouped_conv, "_slow_groups", lambda: request.param)
+    return request.param
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize(("channels", "filters", "groups"), GROUPS)
+def test_grouped_conv(split_groups, channels, filters, groups, data_format):
+    layer = layers.GroupedConv2D(
+        filters, (3, 2), (2, 1), groups=groups, activation="relu", data_format=data_format
+    )
+    x = RNG.normal(size=(2, 7, 5, channels)).astype("float32")
+    run(layer, x)
+    kernel, bias = (RNG.normal(size=w.shape).astype("float32") for w in layer.weights)
+    assert kernel.shape == (3, 2, channels // groups, filters)
+    assert [w.path.rsplit("/", 1)[-1] for w in layer.weights] == ["kernel", "bias"]
+    layer.set_weights([kernel, bias])
+    expected = numpy_grouped_conv(x, kernel, bias, groups, (2, 1))
+    check(layer, x, np.maximum(expected, 0))
+
+
+def test_grouped_conv_with_dilation_and_padding_and_without_bias(split_groups):
+    layer = layers.GroupedConv2D(
+        24, 3, padding="same", groups=12, dilation_rate=2, use_bias=False, kernel_initializer="ones"
+    )
+    x = RNG.normal(size=(2, 7, 5, 48)).astype("float32")
+    run(layer, x)
+    kernel = RNG.normal(size=(3, 3, 4, 24)).astype("float32")
+    layer.set_weights([kernel])
+    padded = np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    check(layer, x, numpy_grouped_conv(padded, kernel, 0, 12, dilation=(2, 2)))
+
+
+def test_grouped_conv_in_mixed_precision(split_groups):
+    layer = layers.GroupedConv2D(24, 3, groups=12, dtype="mixed_bfloat16")
+    x = RNG.normal(size=(2, 7, 5, 48)).astype("float32")
+    y = keras.ops.convert_to_numpy(keras.ops.cast(layer(x), "float32"))
+    assert keras.backend.standardize_dtype(layer.kernel.dtype) == "float32"
+    assert layer.compute_dtype == "bfloat16"
+    kernel, bias = layer.get_weights()
+    expected = numpy_grouped_conv(x, kernel, bias, 12)
+    np.testing.assert_allclose(y, expected, atol=0.02 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("channels", "filters", "groups"), GROUPS)
+def test_the_gradient_of_a_grouped_conv(channels, filters, groups, monkeypatch):
+    x = RNG.normal(size=(2, 7, 5, channels)).astype("float32")
+    y = RNG.normal(size=(2, 3, 2, filters)).astype("float32")
+    kernel = RNG.normal(size=(3, 3, channels // groups, filters)).astype("float32")
+    after = []
+    for split in (True, False):
+        monkeypatch.setattr(grouped_conv, "_slow_groups", lambda split=split: split)
+        image = keras.Input((7, 5, channels))
+        scaled = keras.layers.Dense(channels, kernel_initializer="identity")(image)
+        last = layers.GroupedConv2D(filters, 3, 2, groups=groups)
+        model = keras.Model(image, last(scaled))
+        last.set_weights([kernel, np.zeros(filters)])
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        model.train_on_batch(x, y)
+        after.append(model.get_weights())
+    for a, b in zip(*after, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert np.abs(after[0][2] - kernel).max() > 1e-3
+
+
+def test_grouped_conv_is_a_conv():
+    ours, theirs = (
+        layers.GroupedConv2D(8, 3, groups=2, name="c"),
+        keras.layers.Conv2D(8, 3, name="c", groups=2),
+    )
+    assert ours.get_config() == theirs.get_config()
+    assert isinstance(ours, keras.layers.Conv2D)
+    image = keras.Input((7, 7, 4))
+    counted = [count(keras.Model(image, layer(image))) for layer in (ours, theirs)]
+    assert counted[0].macs == counted[1].macs == 25 * 8 * 9 * 2
+    assert counted[0].params == counted[1].params
+    with pytest.raises(ValueError, match="evenly divisible"):
+        layers.GroupedConv2D(8, 3, groups=3)
