@@ -50,3 +50,11 @@ from .squeezenet import SqueezeNet1_1 as SqueezeNet1_1
 from .resnet_v2 import ResNet50V2 as ResNet50V2
 from .resnet_v2 import ResNet101V2 as ResNet101V2
 from .resnet_v2 import ResNet152V2 as ResNet152V2
+from .efficientnet import EfficientNetB0 as EfficientNetB0
+from .efficientnet import EfficientNetB1 as EfficientNetB1
+from .efficientnet import EfficientNetB2 as EfficientNetB2
+from .efficientnet import EfficientNetB3 as EfficientNetB3
+from .efficientnet import EfficientNetB4 as EfficientNetB4
+from .efficientnet import EfficientNetB5 as EfficientNetB5
+from .efficientnet import EfficientNetB6 as EfficientNetB6
+from .efficientnet import EfficientNetB7 as EfficientNetB7
