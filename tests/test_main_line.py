@@ -264,3 +264,19 @@ def test_images_of_unknown_size_are_padded_by_their_own(name, padding, side):
     x = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype("float32")
     a, b = (keras.ops.convert_to_numpy(m(x, training=False)) for m in (fixed, free))
     np.testing.assert_allclose(b, a, rtol=0, atol=1e-5 * np.abs(a).max())
+
+
+def test_figure_5_of_xception():
+    model = kcc.Xception()
+    shapes = {
+        "block1_conv2_act": (147, 147, 64),
+        "block2_add": (74, 74, 128),
+        "block3_add": (37, 37, 256),
+        "block4_add": (19, 19, 728),
+        "block12_add": (19, 19, 728),
+        "block13_add": (10, 10, 1024),
+        "block14_sepconv2_act": (10, 10, 2048),
+    }
+    assert {name: model.get_layer(name).output.shape[1:] for name in shapes} == shapes
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds.count("SeparableConv2D") + kinds.count("Conv2D") - 4 == 36  # section 4's count

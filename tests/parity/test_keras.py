@@ -151,3 +151,45 @@ def test_statistics_of_the_hosted_efficientnets(tmp_path):
     a = keras.ops.convert_to_numpy(theirs((x + MEAN.astype("float32")) * 255, training=False))
     b = keras.ops.convert_to_numpy(plain(x, training=False))
     np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * np.abs(a).max())
+
+
+def answers(model, x):
+    return keras.ops.convert_to_numpy(model(x, training=False))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [("Xception", 299), ("Xception", 128), ("Xception", 97)],
+)
+@pytest.mark.parametrize("include_top", [True, False])
+def test_networks_with_counted_names(name, side, include_top, tmp_path):
+    """Theirs is not the first of the process, so that its counters do not start at 0."""
+    options = {"include_top": include_top, "input_shape": (side, side, 3)}
+    options["classifier_activation"] = None
+    keras.layers.Conv2D(1, 1), keras.layers.BatchNormalization()
+    theirs = getattr(keras.applications, name)(weights=None, **options)
+    assert "conv2d" not in [layer.name for layer in theirs.layers]
+    randomize(theirs)
+    theirs.save(tmp_path / "theirs.h5")
+    ours = getattr(kcc, name)(weights=tmp_path / "theirs.h5", **options)
+    x = np.random.default_rng(0).uniform(-1, 1, (2, side, side, 3)).astype("float32")
+    a, b = answers(theirs, x), answers(ours, x)
+    np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * np.abs(a).max())
+    assert np.abs(a[0] - a[1]).max() > 1e-3 * np.abs(a).max()  # the images make a difference
+    counted = re.compile(
+        "(conv2d|batch_normalization|activation|add|concatenate|cropping2d|zero_padding2d|input"
+        "|input_layer|global_.*_pooling2d)(_\\d+)?$"
+    )
+    named = {layer.name for layer in theirs.layers if not counted.match(layer.name)}
+    assert named <= {layer.name for layer in ours.layers}
+    del theirs, ours
+    gc.collect()
+
+
+def test_names_of_a_fresh_process():
+    """As Keras's first network of a process has them."""
+    keras.backend.clear_session()
+    theirs = keras.applications.Xception(weights=None)
+    named = [layer.name for layer in theirs.layers if layer.weights]
+    assert [layer.name for layer in kcc.Xception().layers if layer.weights] == named

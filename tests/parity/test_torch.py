@@ -90,6 +90,7 @@ PREPARED = {"include_preprocessing": False, "input_shape": (224, 224, 3)}
         ("mobilenetv1_100", "MobileNet", PYTORCH),
         ("mobilenetv2_100", "MobileNetV2", PYTORCH),
         ("mobilenetv2_140", "MobileNetV2", {"alpha": 1.4, **PYTORCH}),
+        ("legacy_xception", "Xception", {**PYTORCH, "input_shape": (224, 224, 3)}),
         ("tf_efficientnet_b0", "EfficientNetB0", PREPARED),
         ("tf_efficientnet_b3", "EfficientNetB3", PREPARED),
         ("tf_efficientnet_b7", "EfficientNetB7", PREPARED),
@@ -348,3 +349,14 @@ def test_alexnet(name, groups):
     theirs = towers(torch.from_numpy(np.moveaxis(x, -1, 1).copy()), weights, groups).numpy()
     got = keras.ops.convert_to_numpy(model(x, training=False))
     np.testing.assert_allclose(got, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("side", [299, 127])
+def test_xception_under_the_names_of_its_origin(side, tmp_path):
+    """At the paper's size and at another, so that maps of even and odd sizes are halved."""
+    module = randomize(timm.create_model("legacy_xception"))
+    state = {key.replace("fc.", "last_linear."): v for key, v in module.state_dict().items()}
+    torch.save(state, tmp_path / "theirs.pth")
+    x = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype("float32")
+    options = {**PYTORCH, "input_shape": (side, side, 3)}
+    compare(module, "Xception", tmp_path / "theirs.pth", x, **options)
