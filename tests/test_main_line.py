@@ -251,12 +251,18 @@ def test_options_of_the_efficientnets(options, words):
         kcc.EfficientNetB0(**options)
 
 
-@pytest.mark.parametrize("name", ["MobileNet", "MobileNetV2", "EfficientNetB0"])
-@pytest.mark.parametrize("padding", ["same", "symmetric"])
-@pytest.mark.parametrize("side", [64, 75])
-def test_images_of_unknown_size_are_padded_by_their_own(name, padding, side):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {}) for name in ("MobileNet", "MobileNetV2", "EfficientNetB0", "NASNetMobile")),
+        *((name, {"padding": "symmetric"}) for name in ("MobileNet", "MobileNetV2", "Xception")),
+        *(("NASNetLarge", {"edge_zeros": which}) for which in ("average", "none")),
+    ],
+)
+@pytest.mark.parametrize("side", [80, 75])
+def test_images_of_unknown_size_are_padded_by_their_own(name, options, side):
     builder = kcc.get_builder(name)
-    kwargs = {"include_top": False, "padding": padding}
+    kwargs = {"include_top": False, **builder.spec.tiny, **options}
     free, fixed = (
         builder(input_shape=shape, **kwargs) for shape in ((None, None, 3), (side, side, 3))
     )
@@ -280,3 +286,51 @@ def test_figure_5_of_xception():
     assert {name: model.get_layer(name).output.shape[1:] for name in shapes} == shapes
     kinds = [type(layer).__name__ for layer in model.layers]
     assert kinds.count("SeparableConv2D") + kinds.count("Conv2D") - 4 == 36  # section 4's count
+
+
+def test_cells_of_nasnet():
+    model = kcc.NASNetMobile()
+    shapes = {
+        "stem_bn1": (111, 111, 32),
+        "reduction_concat_stem_1": (56, 56, 44),
+        "reduction_concat_stem_2": (28, 28, 88),
+        "normal_concat_0": (28, 28, 264),
+        "normal_concat_3": (28, 28, 264),
+        "reduction_concat_reduce_4": (14, 14, 352),
+        "normal_concat_8": (14, 14, 528),
+        "reduction_concat_reduce_8": (7, 7, 704),
+        "normal_concat_12": (7, 7, 1056),
+    }
+    assert {name: model.get_layer(name).output.shape[1:] for name in shapes} == shapes
+    with pytest.raises(ValueError, match=r"24 \* filter_multiplier\^2. Received: penultimate_f"):
+        kcc.NASNetMobile(penultimate_filters=1000)
+    with pytest.raises(ValueError, match=r"'none'\. Received: edge_zeros='max'"):
+        kcc.NASNetMobile(edge_zeros="max")
+
+
+@pytest.mark.parametrize("side", [64, 67])
+@pytest.mark.parametrize(
+    ("edge_zeros", "in_maxima", "in_averages"),
+    [("all", True, True), ("average", False, True), ("none", False, False)],
+)
+def test_pools_of_a_reduction_cell_at_the_edge(edge_zeros, in_maxima, in_averages, side):
+    """Against NumPy, on maps of 31x31 and 16x16, and of 33x33 and 17x17."""
+    model = kcc.NASNetMobile(input_shape=(side, side, 3), edge_zeros=edge_zeros)
+    for cell in ("stem_1", "stem_2"):
+        names = ("reduction_bn_1", "reduction_left2", "reduction_right5", "reduction_left3")
+        outputs = [model.get_layer(f"{name}_{cell}").output for name in names]
+        x = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype("float32")
+        h, left, right, mean = map(keras.ops.convert_to_numpy, keras.Model(model.input, outputs)(x))
+        before = h.shape[1] % 2
+        edge = ((0, 0), (before, 1), (before, 1), (0, 0))
+        maps = np.pad(h, edge, constant_values=np.nan)
+        steps = [(i, j) for i in range(3) for j in range(3)]
+        size = left.shape[1]
+        seen = np.stack(
+            [maps[:, i : i + 2 * size : 2, j : j + 2 * size : 2][:, :size, :size] for i, j in steps]
+        )
+        zeros = np.nan_to_num(seen)
+        np.testing.assert_array_equal(left, np.nanmax(zeros if in_maxima else seen, axis=0))
+        np.testing.assert_array_equal(right, left)
+        expected = np.nanmean(zeros if in_averages else seen, axis=0)
+        np.testing.assert_allclose(mean, expected, rtol=1e-4, atol=1e-6)

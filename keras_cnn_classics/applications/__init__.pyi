@@ -44,6 +44,8 @@ from .densenet import DenseNet264 as DenseNet264
 from .densenet import DenseNet40_12 as DenseNet40_12
 from .densenet import DenseNetBC100_12 as DenseNetBC100_12
 from .xception import Xception as Xception
+from .nasnet import NASNetMobile as NASNetMobile
+from .nasnet import NASNetLarge as NASNetLarge
 from .mobilenet import MobileNet as MobileNet
 from .mobilenet_v2 import MobileNetV2 as MobileNetV2
 from .squeezenet import SqueezeNet1_0 as SqueezeNet1_0

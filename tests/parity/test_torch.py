@@ -360,3 +360,13 @@ def test_xception_under_the_names_of_its_origin(side, tmp_path):
     x = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype("float32")
     options = {**PYTORCH, "input_shape": (side, side, 3)}
     compare(module, "Xception", tmp_path / "theirs.pth", x, **options)
+
+
+@pytest.mark.parametrize("side", [331, 96])
+def test_nasnet(side, tmp_path):
+    """timm's pools leave out what is beyond the edge in maxima, and count zeros in averages."""
+    module = randomize(timm.create_model("nasnetalarge"))
+    safetensors.save_file(module.state_dict(), tmp_path / "theirs.safetensors")
+    x = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype("float32")
+    options = {"edge_zeros": "average", "input_shape": (side, side, 3)}
+    compare(module, "NASNetLarge", tmp_path / "theirs.safetensors", x, **options)
