@@ -5,9 +5,10 @@ last two feature maps and add five pairs of separable convolutions, pools and th
 what the search decided is which. The networks differ in how many cells they stack, N, and in the
 channels of the last map, and are called so: 4 @ 1056 and 6 @ 4032.
 
-Keras pads the maps in front of the pools of a reduction cell with zeros, which the pools then take
-for values; so do weights from Keras. The authors' code leaves out what is beyond the edge, and timm
-does so for maxima alone: `edge_zeros`.
+Keras puts zeros around the maps that a reduction cell pools, and the pools take them for values.
+The authors' code leaves out what is beyond the edge; timm's does so for maxima, but counts zeros in
+averages. `edge_zeros` says which. The auxiliary classifier and the dropped paths of the paper's
+training are left out, as in Keras.
 
 References:
     - [Learning transferable architectures for scalable image
@@ -250,7 +251,7 @@ def _torch_names(*, num_blocks: int, **_: Any) -> Mapping[str, Sequence[Any]]:
     preprocessing="tf",
     torch_preprocessing="tf",
     protocol="one crop",
-    notes="The paper's training had auxiliary classifiers and dropped paths, which Keras's lacks.",
+    notes="The auxiliary classifier and the dropped paths of the paper's training are left out.",
     tiny={
         "penultimate_filters": 384,
         "num_blocks": 1,
