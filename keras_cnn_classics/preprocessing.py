@@ -38,6 +38,7 @@ MODES = {
     # about 0 and the variance about 1.
     "lenet": Mode(scale=1.275 / 255, mean=(0.1,)),
     "unit": Mode(scale=1 / 255),
+    "none": Mode(),  # for networks that normalize images themselves
 }
 
 
@@ -49,8 +50,9 @@ def preprocess_input(x: Any, mode: str = "caffe", data_format: str | None = None
             or a tensor of any backend; TensorFlow's are taken whatever the backend, so that
             this works in `tf.data`.
         mode: `"caffe"` (BGR, mean subtracted), `"tf"` (from -1 to 1), `"torch"` (from 0 to 1,
-            then normalized), `"lenet"` (0 becomes -0.1 and 255 becomes 1.175) or `"unit"` (from
-            0 to 1). `ModelSpec.preprocessing` names that of a model.
+            then normalized), `"lenet"` (0 becomes -0.1 and 255 becomes 1.175), `"unit"` (from 0
+            to 1) or `"none"` (from 0 to 255 as they are). `ModelSpec.preprocessing` names that of
+            a model.
         data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
 
     Returns:

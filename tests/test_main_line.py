@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 
 import keras_cnn_classics as kcc
+from keras_cnn_classics.applications.efficientnet import compound_scaling, released
 from keras_cnn_classics.applications.googlenet import INCEPTION, inception, naive_inception
 from keras_cnn_classics.applications.resnet import zero_pad_shortcut
 from keras_cnn_classics.inspection import count
+from keras_cnn_classics.preprocessing import preprocess_input
+from keras_cnn_classics.weights import preprocessing_of
 
 
 def test_bottlenecks_make_a_module_cheap():
@@ -185,3 +188,194 @@ def test_branches_of_identity_mappings_begin_with_normalization():
     assert type(model.layers[-4]).__name__ == "BatchNormalization"  # then ReLU, average, classes
     assert model.get_layer("conv1_conv").output is model.get_layer("conv2_block1_preact_bn").input
     assert not any(layer.name == "conv1_bn" for layer in model.layers)
+
+
+# The coefficients that the authors released: width, depth, pixels; the rule's phi; dropout.
+EFFICIENTNETS = {
+    "EfficientNetB0": (1.0, 1.0, 224, 0, 0.2),
+    "EfficientNetB1": (1.0, 1.1, 240, 0.5, 0.2),
+    "EfficientNetB2": (1.1, 1.2, 260, 1, 0.3),
+    "EfficientNetB3": (1.2, 1.4, 300, 2, 0.3),
+    "EfficientNetB4": (1.4, 1.8, 380, 3, 0.4),
+    "EfficientNetB5": (1.6, 2.2, 456, 4, 0.4),
+    "EfficientNetB6": (1.8, 2.6, 528, 5, 0.5),
+    "EfficientNetB7": (2.0, 3.1, 600, 6, 0.5),
+}
+
+
+@pytest.mark.parametrize("name", EFFICIENTNETS)
+def test_coefficients_of_the_efficientnets(name):
+    width, depth, pixels, phi, dropout = EFFICIENTNETS[name]
+    spec = kcc.get_builder(name).spec
+    assert spec.config == {"width": width, "depth": depth, "dropout": dropout}
+    assert spec.input_size == pixels
+    rule = compound_scaling(phi)
+    ratios = width / rule.width, depth / rule.depth, pixels / (224 * rule.resolution)
+    if phi < 3:
+        assert released(phi) == {"width": width, "depth": depth, "input_size": pixels}
+        assert ratios == pytest.approx((1, 1, 1), abs=0.05)
+    else:  # the authors went beyond their rule
+        assert 1.05 < ratios[0] < 1.13
+        assert 1.03 < ratios[1] < 1.07
+        assert 1.11 < ratios[2] < 1.18
+
+
+def test_compound_scaling():
+    assert compound_scaling(0) == (1, 1, 1)
+    assert compound_scaling(1) == (1.1, 1.2, 1.15)
+    assert compound_scaling(3) == pytest.approx((1.331, 1.728, 1.520875))
+    assert compound_scaling(2, alpha=1.3, beta=1.0, gamma=1.25) == pytest.approx((1, 1.69, 1.5625))
+    width, depth, resolution = compound_scaling(1)
+    assert depth * width**2 * resolution**2 == pytest.approx(1.92, abs=0.001)
+    # What is rounded up costs more: see the docstring.
+    macs = [kcc.get_builder(f"EfficientNetB{i}").spec.macs for i in (2, 0)]
+    assert macs[0] / macs[1] == pytest.approx(2.58, abs=0.01)
+    for bad in ({"alpha": 0.9}, {"gamma": 1.5}, {"beta": 1.0}):
+        with pytest.raises(ValueError, match=r"alpha \* beta\^2 \* gamma\^2 about 2. Received: al"):
+            compound_scaling(1, **bad)
+
+
+def test_table_1_of_efficientnet():
+    model = kcc.EfficientNetB0()
+    shapes = {
+        "stem_activation": (112, 112, 32),
+        "block1a_project_bn": (112, 112, 16),
+        "block2b_add": (56, 56, 24),
+        "block3b_add": (28, 28, 40),
+        "block4c_add": (14, 14, 80),
+        "block5c_add": (14, 14, 112),
+        "block6d_add": (7, 7, 192),
+        "block7a_project_bn": (7, 7, 320),
+        "top_activation": (7, 7, 1280),
+    }
+    assert {name: model.get_layer(name).output.shape[1:] for name in shapes} == shapes
+    assert model.get_layer("block6d_drop").rate == pytest.approx(0.2 * 14 / 16)
+    names = [layer.name for layer in kcc.EfficientNetB0(drop_connect=0.0).layers]
+    assert "block6d_drop" not in names
+
+
+def test_what_an_efficientnet_does_with_pixels():
+    def prepared(channels):
+        model = kcc.EfficientNetB0(include_top=False, input_shape=(32, 32, channels))
+        return keras.Model(model.input, model.get_layer("normalization").output)
+
+    x = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
+    expected = preprocess_input(x, "torch")
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(prepared(3)(x)), expected, atol=1e-5)
+    grey = (x[..., :1] / 255 - 0.449) / 0.226  # the averages of the three
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(prepared(1)(x[..., :1])), grey, atol=1e-5)
+    kinds = {
+        type(layer).__name__ for layer in kcc.EfficientNetB0(include_preprocessing=False).layers
+    }
+    assert not kinds & {"Rescaling", "Normalization"}
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "mode"),
+    [
+        ("EfficientNetB0", "timm.safetensors", "none"),
+        ("EfficientNetB0", "keras.h5", "none"),
+        ("MobileNet", "timm.pth", "tf"),
+        ("MobileNetV2", "timm.pth", "torch"),
+        ("MobileNetV2", "keras.h5", "tf"),
+    ],
+)
+def test_preprocessing_that_goes_with_a_file(name, path, mode):
+    assert preprocessing_of(kcc.get_builder(name).spec, path) == mode
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"padding": "valid"}, "'same', 'symmetric'. Received: padding='valid'"),
+        ({"width": 0.0}, "greater than 0. Received: width=0.0"),
+    ],
+)
+def test_options_of_the_efficientnets(options, words):
+    with pytest.raises(ValueError, match=words):
+        kcc.EfficientNetB0(**options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {}) for name in ("MobileNet", "MobileNetV2", "EfficientNetB0", "NASNetMobile")),
+        *((name, {"padding": "symmetric"}) for name in ("MobileNet", "MobileNetV2", "Xception")),
+        *(("NASNetLarge", {"edge_zeros": which}) for which in ("average", "none")),
+    ],
+)
+@pytest.mark.parametrize("side", [80, 75])
+def test_images_of_unknown_size_are_padded_by_their_own(name, options, side):
+    builder = kcc.get_builder(name)
+    kwargs = {"include_top": False, **builder.spec.tiny, **options}
+    free, fixed = (
+        builder(input_shape=shape, **kwargs) for shape in ((None, None, 3), (side, side, 3))
+    )
+    fixed.set_weights(free.get_weights())
+    x = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype("float32")
+    a, b = (keras.ops.convert_to_numpy(m(x, training=False)) for m in (fixed, free))
+    np.testing.assert_allclose(b, a, rtol=0, atol=1e-5 * np.abs(a).max())
+
+
+def test_figure_5_of_xception():
+    model = kcc.Xception()
+    shapes = {
+        "block1_conv2_act": (147, 147, 64),
+        "block2_add": (74, 74, 128),
+        "block3_add": (37, 37, 256),
+        "block4_add": (19, 19, 728),
+        "block12_add": (19, 19, 728),
+        "block13_add": (10, 10, 1024),
+        "block14_sepconv2_act": (10, 10, 2048),
+    }
+    assert {name: model.get_layer(name).output.shape[1:] for name in shapes} == shapes
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds.count("SeparableConv2D") + kinds.count("Conv2D") - 4 == 36  # section 4's count
+
+
+def test_cells_of_nasnet():
+    model = kcc.NASNetMobile()
+    shapes = {
+        "stem_bn1": (111, 111, 32),
+        "reduction_concat_stem_1": (56, 56, 44),
+        "reduction_concat_stem_2": (28, 28, 88),
+        "normal_concat_0": (28, 28, 264),
+        "normal_concat_3": (28, 28, 264),
+        "reduction_concat_reduce_4": (14, 14, 352),
+        "normal_concat_8": (14, 14, 528),
+        "reduction_concat_reduce_8": (7, 7, 704),
+        "normal_concat_12": (7, 7, 1056),
+    }
+    assert {name: model.get_layer(name).output.shape[1:] for name in shapes} == shapes
+    with pytest.raises(ValueError, match=r"24 \* filter_multiplier\^2. Received: penultimate_f"):
+        kcc.NASNetMobile(penultimate_filters=1000)
+    with pytest.raises(ValueError, match=r"'none'\. Received: edge_zeros='max'"):
+        kcc.NASNetMobile(edge_zeros="max")
+
+
+@pytest.mark.parametrize("side", [64, 67])
+@pytest.mark.parametrize(
+    ("edge_zeros", "in_maxima", "in_averages"),
+    [("all", True, True), ("average", False, True), ("none", False, False)],
+)
+def test_pools_of_a_reduction_cell_at_the_edge(edge_zeros, in_maxima, in_averages, side):
+    """Against NumPy, on maps of 31x31 and 16x16, and of 33x33 and 17x17."""
+    model = kcc.NASNetMobile(input_shape=(side, side, 3), edge_zeros=edge_zeros)
+    for cell in ("stem_1", "stem_2"):
+        names = ("reduction_bn_1", "reduction_left2", "reduction_right5", "reduction_left3")
+        outputs = [model.get_layer(f"{name}_{cell}").output for name in names]
+        x = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype("float32")
+        h, left, right, mean = map(keras.ops.convert_to_numpy, keras.Model(model.input, outputs)(x))
+        before = h.shape[1] % 2
+        edge = ((0, 0), (before, 1), (before, 1), (0, 0))
+        maps = np.pad(h, edge, constant_values=np.nan)
+        steps = [(i, j) for i in range(3) for j in range(3)]
+        size = left.shape[1]
+        seen = np.stack(
+            [maps[:, i : i + 2 * size : 2, j : j + 2 * size : 2][:, :size, :size] for i, j in steps]
+        )
+        zeros = np.nan_to_num(seen)
+        np.testing.assert_array_equal(left, np.nanmax(zeros if in_maxima else seen, axis=0))
+        np.testing.assert_array_equal(right, left)
+        expected = np.nanmean(zeros if in_averages else seen, axis=0)
+        np.testing.assert_allclose(mean, expected, rtol=1e-4, atol=1e-6)

@@ -44,6 +44,7 @@ def test_lenets_levels():
     page = np.array([0, 255], "uint8").reshape(1, 2, 1)
     np.testing.assert_allclose(preprocess_input(page, "lenet").ravel(), [-0.1, 1.175], rtol=1e-6)
     np.testing.assert_allclose(preprocess_input(page, "unit").ravel(), [0, 1])
+    np.testing.assert_array_equal(preprocess_input(page, "none").ravel(), [0, 255])
 
 
 def test_in_a_tf_data_pipeline_and_in_a_model():

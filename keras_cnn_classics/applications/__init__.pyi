@@ -44,6 +44,9 @@ from .densenet import DenseNet201 as DenseNet201
 from .densenet import DenseNet264 as DenseNet264
 from .densenet import DenseNet40_12 as DenseNet40_12
 from .densenet import DenseNetBC100_12 as DenseNetBC100_12
+from .xception import Xception as Xception
+from .nasnet import NASNetMobile as NASNetMobile
+from .nasnet import NASNetLarge as NASNetLarge
 from .mobilenet import MobileNet as MobileNet
 from .mobilenet_v2 import MobileNetV2 as MobileNetV2
 from .squeezenet import SqueezeNet1_0 as SqueezeNet1_0
@@ -63,3 +66,11 @@ from .senet import SEResNeXt50_32x4d as SEResNeXt50_32x4d
 from .senet import SEResNeXt101_32x4d as SEResNeXt101_32x4d
 from .senet import SEVGG16 as SEVGG16
 from .senet import SENet154 as SENet154
+from .efficientnet import EfficientNetB0 as EfficientNetB0
+from .efficientnet import EfficientNetB1 as EfficientNetB1
+from .efficientnet import EfficientNetB2 as EfficientNetB2
+from .efficientnet import EfficientNetB3 as EfficientNetB3
+from .efficientnet import EfficientNetB4 as EfficientNetB4
+from .efficientnet import EfficientNetB5 as EfficientNetB5
+from .efficientnet import EfficientNetB6 as EfficientNetB6
+from .efficientnet import EfficientNetB7 as EfficientNetB7

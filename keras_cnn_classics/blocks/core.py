@@ -59,6 +59,29 @@ def make_divisible(filters: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * filters else rounded
 
 
+# Where a convolution in steps of two puts its zeros: as TensorFlow does, which puts more of them,
+# or all, on the far sides of a map of even size, or as PyTorch does, the same on all sides.
+PADDINGS = ("same", "symmetric")
+
+
+def pad_for_steps(x: Any, kernel: int, strides: int, padding: str, *, name: str) -> tuple[Any, str]:
+    """Pads for a convolution that keeps the size of a map but for its steps.
+
+    Args:
+        x: Feature map.
+        kernel: Height and width of the kernel, an odd number.
+        strides: Steps of the kernel. Without steps the two paddings are the same.
+        padding: One of `PADDINGS`.
+        name: Name of the layer that pads, if there must be one.
+
+    Returns:
+        The feature map, and what to give the layer of the convolution for its `padding`.
+    """
+    if strides == 1 or padding == "same":
+        return x, "same"
+    return layers.ZeroPadding2D(kernel // 2, name=name)(x), "valid"
+
+
 def conv(
     x: Any,
     filters: int,

@@ -17,11 +17,12 @@ def predictions(x: Any, classes: int, activation: Any, *, name: str = "predictio
     return layers.Dense(classes, activation=activation, dtype="float32", name=name)(x)
 
 
-def gap_dense(*, dropout: float | None = None) -> Callable[..., Any]:
+def gap_dense(*, dropout: float | None = None, name: str = "dropout") -> Callable[..., Any]:
     """Makes a head of global average pooling and one dense layer: GoogLeNet and most since.
 
     Args:
         dropout: Share of the averages that training drops; without it there is no such layer.
+        name: Name of the layer that drops.
 
     Returns:
         A function `head(x, classes, classifier_activation)`, with the option `dropout` if there
@@ -48,7 +49,7 @@ def gap_dense(*, dropout: float | None = None) -> Callable[..., Any]:
             A tensor of shape `(batch, classes)`.
         """
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        x = layers.Dropout(dropout, name="dropout")(x)
+        x = layers.Dropout(dropout, name=name)(x)
         return predictions(x, classes, classifier_activation)
 
     return plain if dropout is None else with_dropout

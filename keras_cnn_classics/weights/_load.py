@@ -78,13 +78,13 @@ def load(
 def preprocessing_of(spec: ModelSpec, weights: str | os.PathLike[str] | None) -> str:
     """The mode of `preprocess_input` that goes with a builder's `weights`.
 
-    Published weights say it themselves. A checkpoint in PyTorch's layout was trained with
-    PyTorch's, as all that the registered mappings of names are for; else it is the paper's.
+    Published weights say it themselves. For the path of a file it is the paper's, but for one in
+    PyTorch's layout that of PyTorch packages.
     """
     if isinstance(weights, str) and weights in spec.weights:
         return spec.weights[weights].preprocessing
     torch = weights is not None and Path(weights).suffix.lower() in _TORCH_SUFFIXES
-    return "torch" if torch else spec.preprocessing
+    return spec.torch_preprocessing if torch else spec.preprocessing
 
 
 def _read(
@@ -112,7 +112,8 @@ def _read(
         arrays = _files.read_weights_h5(path)
     else:
         arrays = _renumbered(_files.read_legacy_h5(path), model.layers)
-        _check_statistics(arrays.pop("normalization", None), model.layers)
+        for name in [name for name in arrays if re.fullmatch(r"normalization(_\d+)?", name)]:
+            _check_statistics(arrays.pop(name), model.layers)
         return arrays
     return _without_prefix(arrays, [layer.name for layer in model.layers if layer.weights])
 
@@ -190,14 +191,14 @@ def _counted(names: Iterable[str]) -> dict[str, list[str]]:
     return {kind: [by[i] for i in sorted(by)] for kind, by in found.items()}
 
 
-def _check_statistics(arrays: Sequence[np.ndarray] | None, layers: Iterable[Any]) -> None:
+def _check_statistics(arrays: Sequence[np.ndarray], layers: Iterable[Any]) -> None:
     """Compares the statistics of a file's input normalization with the constants of the model's.
 
     Keras's published EfficientNets hold the standard deviation where the variance should be, and
     Keras mends that with another layer; so both are right.
     """
     own = [layer for layer in layers if isinstance(layer, keras.layers.Normalization)]
-    if arrays is None or not own:
+    if not own:
         return
     mean, variance = (np.ravel(a) for a in (own[0].input_mean, own[0].input_variance))
     same = [np.allclose(arrays[1], v, rtol=1e-3) for v in (variance, np.sqrt(variance))]

@@ -41,6 +41,45 @@ def layer_first(layer):
     return getattr(layer, "data_format", None) == "channels_first"
 
 
+def windows(x, size, strides, fill):
+    """Each window of TensorFlow's "same", flat, with `fill` beyond the edge."""
+    count = [-(-n // strides) for n in x.shape[1:3]]
+    total = [(c - 1) * strides + size - n for c, n in zip(count, x.shape[1:3], strict=True)]
+    padding = [(0, 0), *((n // 2, n - n // 2) for n in total), (0, 0)]
+    x = np.pad(x, padding, constant_values=fill)
+    rows = [
+        [
+            x[:, strides * i : strides * i + size, strides * j : strides * j + size]
+            for j in range(count[1])
+        ]
+        for i in range(count[0])
+    ]
+    return x, np.array(rows).reshape(*count, x.shape[0], size * size, -1).transpose(2, 0, 1, 3, 4)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("shape", [(2, 7, 9, 3), (2, 8, 10, 3), (2, 7, 10, 3), (2, 1, 2, 3)])
+@pytest.mark.parametrize(("size", "strides"), [(3, 2), (2, 2), (5, 3), (4, 1), (3, 1)])
+def test_same_padding(data_format, shape, size, strides):
+    x = RNG.normal(size=shape).astype("float32")
+    padded, _ = windows(x, size, strides, 0)
+    check(layers.SamePadding2D(size, strides, data_format=data_format), x, padded)
+    _, seen = windows(x, size, strides, np.nan)
+    layer = layers.SameAveragePooling2D(size, strides, data_format=data_format)
+    check(layer, x, np.nanmean(seen, axis=3))
+
+
+@pytest.mark.parametrize("kind", [layers.SamePadding2D, layers.SameAveragePooling2D])
+@pytest.mark.parametrize("shape", [(2, 7, 9, 3), (2, 8, 10, 3)])
+def test_same_padding_of_maps_of_unknown_size(kind, shape):
+    x = RNG.normal(size=shape).astype("float32")
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, kind()(image))
+    assert model.output_shape == (None, None, None, 3)
+    got = model.predict(x, verbose=0)  # compiled, where the backend can
+    np.testing.assert_allclose(got, run(kind(), x), rtol=1e-6)
+
+
 def numpy_lrn(x, size, alpha, beta, k):
     y = np.empty_like(x)
     for c in range(x.shape[-1]):
@@ -184,6 +223,7 @@ def test_fan_in_uniform():
         (lambda: layers.PartiallyConnectedConv2D([(6,)], 3)(X), "the input has 6"),
         (lambda: layers.EuclideanRBF([1.0, 2.0]), r"\(units, features\)"),
         (lambda: layers.EuclideanRBF(np.zeros((2, 3)))(X[:, 0, 0]), r"\(batch, 3\)"),
+        (lambda: layers.SamePadding2D(2, 3), "at most `pool_size`"),
         (lambda: FanInUniform(0), "positive"),
     ],
 )

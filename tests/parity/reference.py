@@ -13,14 +13,18 @@ import keras_cnn_classics as kcc
 X = np.random.default_rng(0).normal(size=(2, 224, 224, 3)).astype("float32")
 
 
-def randomize(module):
-    """Rough weights; batch-norm statistics far from 0 and 1."""
+def randomize(module, gain=1.0):
+    """Rough weights; batch-norm statistics far from 0 and 1.
+
+    Very deep networks of such weights are chaotic, so that rounding changes all; a smaller gain of
+    their normalizations tames them.
+    """
     generator = torch.Generator().manual_seed(1)
     for part in module.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             part.running_mean.normal_(0, 0.5, generator=generator)
             part.running_var.uniform_(0.5, 2.0, generator=generator)
-            part.weight.data.uniform_(0.5, 1.5, generator=generator)
+            part.weight.data.uniform_(0.5 * gain, 1.5 * gain, generator=generator)
             part.bias.data.normal_(0, 0.3, generator=generator)
         elif isinstance(part, (torch.nn.Conv2d, torch.nn.Linear)):
             fan_in = part.weight[0].numel()

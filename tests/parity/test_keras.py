@@ -10,8 +10,12 @@ import pytest
 import keras_cnn_classics as kcc
 
 
-def randomize(model, seed=1):
-    """Rough weights that keep the scale of activations; statistics far from 0 and 1."""
+def randomize(model, seed=1, gain=1.0):
+    """Rough weights that keep the scale of activations; statistics far from 0 and 1.
+
+    Very deep networks of such weights are chaotic, so that rounding changes all; a smaller gain of
+    their normalizations tames them.
+    """
     rng = np.random.default_rng(seed)
     for layer in model.layers:
         values = []
@@ -19,10 +23,12 @@ def randomize(model, seed=1):
             if w.name == "moving_variance":
                 values.append(rng.uniform(0.5, 2.0, w.shape))
             elif len(w.shape) > 1:
-                scale = np.sqrt(2 / np.prod(w.shape[:-1]))
+                depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+                inputs = w.shape[:2] if depthwise or "depthwise" in w.name else w.shape[:-1]
+                scale = np.sqrt(2 / np.prod(inputs))
                 values.append(rng.standard_normal(w.shape, "float32") * scale)
             else:
-                values.append(rng.normal(float(w.name == "gamma"), 0.2, w.shape))
+                values.append(rng.normal(gain * (w.name == "gamma"), 0.2, w.shape))
         if values:
             layer.set_weights(values)
 
@@ -72,3 +78,121 @@ def test_parity_of_widths_and_sizes(name, alpha, side, tmp_path):
     x = np.random.default_rng(0).uniform(-1, 1, (2, *shape)).astype("float32")
     a, b = (keras.ops.convert_to_numpy(m(x, training=False)) for m in (theirs, ours))
     np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * np.abs(a).max())
+
+
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+
+def set_statistics(normalization, variance):
+    normalization.set_weights([MEAN, variance, np.array(0)])
+    normalization.finalize_state()  # which a layer does by itself when it reads a file
+
+
+def efficientnet(name, statistics=STD**2, gain=1.0, **kwargs):
+    """Keras's network with rough weights; the variance of its pixels is `statistics`."""
+    model = getattr(keras.applications, name)(weights=None, **kwargs)
+    (normalization,) = (x for x in model.layers if isinstance(x, keras.layers.Normalization))
+    randomize(model, gain=gain)
+    set_statistics(normalization, statistics)
+    return model, normalization
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "side", "gain"),
+    [
+        *(("EfficientNetB0", 224, 1.1), ("EfficientNetB0", 97, 1.1), ("EfficientNetB1", 240, 1.1)),
+        *(("EfficientNetB2", 260, 1.0), ("EfficientNetB3", 300, 1.0)),
+        *(("EfficientNetB4", 380, 1.0), ("EfficientNetB5", 131, 1.0)),
+        *(("EfficientNetB6", 128, 0.95), ("EfficientNetB7", 128, 0.95)),
+    ],
+)
+@pytest.mark.parametrize("include_top", [True, False])
+def test_efficientnet(name, side, gain, include_top, tmp_path):
+    options = {"include_top": include_top, "input_shape": (side, side, 3)}
+    options["classifier_activation"] = None
+    theirs, _ = efficientnet(name, gain=gain, **options)
+    theirs.save(tmp_path / "theirs.h5")
+    ours = getattr(kcc, name)(weights=tmp_path / "theirs.h5", **options)
+    x = np.random.default_rng(0).uniform(0, 255, (2, side, side, 3)).astype("float32")
+    a, b = (keras.ops.convert_to_numpy(m(x, training=False)) for m in (theirs, ours))
+    np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * np.abs(a).max())
+    assert np.abs(a[0] - a[1]).max() > 1e-3 * np.abs(a).max()  # the images make a difference
+    weighted = [layer.name for layer in theirs.layers if layer.weights]
+    assert [layer.name for layer in ours.layers if layer.weights] == weighted[1:]
+    counted = re.compile("(input|normalization|rescaling|.*_pad$)")
+    named = {layer.name for layer in theirs.layers if not counted.match(layer.name)}
+    assert named <= {layer.name for layer in ours.layers}
+    dropped = [{x.name: x.rate for x in m.layers if hasattr(x, "rate")} for m in (theirs, ours)]
+    assert dropped[0] == dropped[1]
+    del theirs, ours
+    gc.collect()
+
+
+def test_statistics_of_the_hosted_efficientnets(tmp_path):
+    """Keras's files say the standard deviation for the variance; Keras mends it by a layer."""
+    shape = (64, 64, 3)
+    theirs, normalization = efficientnet("EfficientNetB0", STD, input_shape=shape)
+    theirs.save(tmp_path / "hosted.h5")
+    set_statistics(normalization, STD**2)
+    ours = kcc.EfficientNetB0(weights=tmp_path / "hosted.h5", input_shape=shape)
+    x = np.random.default_rng(0).uniform(0, 255, (2, *shape)).astype("float32")
+    a, b = (keras.ops.convert_to_numpy(m(x, training=False)) for m in (theirs, ours))
+    np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * np.abs(a).max())
+
+    set_statistics(normalization, np.ones(3))
+    theirs.save(tmp_path / "other.h5")
+    with pytest.raises(ValueError, match="build it with include_preprocessing=False"):
+        kcc.EfficientNetB0(weights=tmp_path / "other.h5", input_shape=shape)
+    plain = kcc.EfficientNetB0(
+        weights=tmp_path / "other.h5", input_shape=shape, include_preprocessing=False
+    )
+    x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
+    a = keras.ops.convert_to_numpy(theirs((x + MEAN.astype("float32")) * 255, training=False))
+    b = keras.ops.convert_to_numpy(plain(x, training=False))
+    np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * np.abs(a).max())
+
+
+def answers(model, x):
+    return keras.ops.convert_to_numpy(model(x, training=False))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        *(("Xception", 299), ("Xception", 128), ("Xception", 97)),
+        *(("NASNetMobile", 224), ("NASNetMobile", 97), ("NASNetLarge", 331), ("NASNetLarge", 64)),
+    ],
+)
+@pytest.mark.parametrize("include_top", [True, False])
+def test_networks_with_counted_names(name, side, include_top, tmp_path):
+    """Theirs is not the first of the process, so that its counters do not start at 0."""
+    options = {"include_top": include_top, "input_shape": (side, side, 3)}
+    options["classifier_activation"] = None
+    keras.layers.Conv2D(1, 1), keras.layers.BatchNormalization()
+    theirs = getattr(keras.applications, name)(weights=None, **options)
+    assert "conv2d" not in [layer.name for layer in theirs.layers]
+    randomize(theirs)
+    theirs.save(tmp_path / "theirs.h5")
+    ours = getattr(kcc, name)(weights=tmp_path / "theirs.h5", **options)
+    x = np.random.default_rng(0).uniform(-1, 1, (2, side, side, 3)).astype("float32")
+    a, b = answers(theirs, x), answers(ours, x)
+    np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * np.abs(a).max())
+    assert np.abs(a[0] - a[1]).max() > 1e-3 * np.abs(a).max()  # the images make a difference
+    counted = re.compile(
+        "(conv2d|batch_normalization|activation|add|concatenate|cropping2d|zero_padding2d|input"
+        "|input_layer|global_.*_pooling2d)(_\\d+)?$|separable_conv_1_pad_"
+    )
+    named = {layer.name for layer in theirs.layers if not counted.match(layer.name)}
+    assert named <= {layer.name for layer in ours.layers}
+    del theirs, ours
+    gc.collect()
+
+
+def test_names_of_a_fresh_process():
+    """As Keras's first network of a process has them."""
+    keras.backend.clear_session()
+    theirs = keras.applications.Xception(weights=None)
+    named = [layer.name for layer in theirs.layers if layer.weights]
+    assert [layer.name for layer in kcc.Xception().layers if layer.weights] == named

@@ -26,6 +26,9 @@ def test_timm(name, suffix, tmp_path):
 
 
 V1_5 = {"stride_in": "3x3", "bias": False}
+PYTORCH = {"padding": "symmetric", "epsilon": 1e-5}
+GAIN = {"efficientnet_b4": 0.95, "tf_efficientnet_b7": 0.85}
+PREPARED = {"include_preprocessing": False, "input_shape": (224, 224, 3)}
 
 
 @pytest.mark.parametrize(
@@ -44,11 +47,93 @@ V1_5 = {"stride_in": "3x3", "bias": False}
         ("densenet121", "DenseNet121", {}),
         ("densenet169", "DenseNet169", {}),
         ("densenet201", "DenseNet201", {}),
+        ("mobilenetv1_100", "MobileNet", PYTORCH),
+        ("mobilenetv2_100", "MobileNetV2", PYTORCH),
+        ("mobilenetv2_140", "MobileNetV2", {"alpha": 1.4, **PYTORCH}),
+        ("legacy_xception", "Xception", {**PYTORCH, "input_shape": (224, 224, 3)}),
+        ("tf_efficientnet_b0", "EfficientNetB0", PREPARED),
+        ("tf_efficientnet_b3", "EfficientNetB3", PREPARED),
+        ("tf_efficientnet_b7", "EfficientNetB7", PREPARED),
+        ("efficientnet_b0", "EfficientNetB0", PREPARED | PYTORCH),
+        ("efficientnet_b4", "EfficientNetB4", PREPARED | PYTORCH),
     ],
 )
 def test_timm_others(theirs, ours, options, tmp_path):
-    module = randomize(timm.create_model(theirs))
+    module = randomize(timm.create_model(theirs), GAIN.get(theirs, 1.0))
     compare(module, ours, save(module, tmp_path / "theirs.safetensors"), **options)
+
+
+# From timm's names of a block's parts to the place in torchvision's: with an expansion, without.
+EFFICIENTNET = (
+    {
+        **{"conv_pw": "block.0.0", "bn1": "block.0.1", "conv_dw": "block.1.0", "bn2": "block.1.1"},
+        **{"se.conv_reduce": "block.2.fc1", "se.conv_expand": "block.2.fc2"},
+        **{"conv_pwl": "block.3.0", "bn3": "block.3.1"},
+    },
+    {
+        **{"conv_dw": "block.0.0", "bn1": "block.0.1"},
+        **{"se.conv_reduce": "block.1.fc1", "se.conv_expand": "block.1.fc2"},
+        **{"conv_pw": "block.2.0", "bn2": "block.2.1"},
+    },
+)
+MOBILENET_V2 = (
+    {
+        **{"conv_pw": "conv.0.0", "bn1": "conv.0.1", "conv_dw": "conv.1.0", "bn2": "conv.1.1"},
+        **{"conv_pwl": "conv.2", "bn3": "conv.3"},
+    },
+    {"conv_dw": "conv.0.0", "bn1": "conv.0.1", "conv_pw": "conv.1", "bn2": "conv.2"},
+)
+
+
+def torchvision_names(state, parts, *, flat):
+    """A state dict of timm's under torchvision's names, whose network is the same.
+
+    With `flat`, torchvision counts all blocks, else those of each stage.
+    """
+    blocks = [".".join(key.split(".")[1:3]) for key in state if key.startswith("blocks.")]
+    blocks = list(dict.fromkeys(blocks))
+    last = len(blocks) + 1 if flat else 8
+    whole = {"conv_stem": "features.0.0", "bn1": "features.0.1", "classifier": "classifier.1"}
+    whole |= {"conv_head": f"features.{last}.0", "bn2": f"features.{last}.1"}
+    renamed = {}
+    for key, value in state.items():
+        module, leaf = key.rsplit(".", 1)
+        if module in whole:
+            theirs = whole[module]
+        else:
+            _, stage, i, part = module.split(".", 3)
+            place = f"{blocks.index(f'{stage}.{i}') + 1}" if flat else f"{int(stage) + 1}.{i}"
+            theirs = f"features.{place}.{parts[stage == '0'][part]}"
+        renamed[f"{theirs}.{leaf}"] = value
+    return renamed
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "parts", "options"),
+    [
+        ("efficientnet_b1", "EfficientNetB1", EFFICIENTNET, PREPARED | PYTORCH),
+        ("mobilenetv2_100", "MobileNetV2", MOBILENET_V2, PYTORCH),
+    ],
+)
+def test_mobile_networks_in_torchvisions_layout(theirs, ours, parts, options, tmp_path):
+    module = randomize(timm.create_model(theirs))
+    state = torchvision_names(module.state_dict(), parts, flat=ours == "MobileNetV2")
+    torch.save(state, tmp_path / "theirs.pth")
+    compare(module, ours, tmp_path / "theirs.pth", **options)
+
+
+def test_pixels_go_into_an_efficientnet(tmp_path):
+    """The network's own normalization is the one that timm's checkpoints were trained with."""
+    module = randomize(timm.create_model("tf_efficientnet_b0"))
+    config = module.default_cfg
+    safetensors.save_file(module.state_dict(), tmp_path / "theirs.safetensors")
+    ours = kcc.EfficientNetB0(weights=tmp_path / "theirs.safetensors", classifier_activation=None)
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 224, 224, 3)).astype("float32")
+    prepared = ((pixels / 255 - config["mean"]) / config["std"]).astype("float32")
+    with torch.no_grad():
+        theirs = module(torch.from_numpy(np.moveaxis(prepared, -1, 1).copy())).numpy()
+    got = keras.ops.convert_to_numpy(ours(pixels, training=False))
+    np.testing.assert_allclose(got, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
 
 
 class TorchvisionLayout(torch.nn.Module):
@@ -216,3 +301,24 @@ def test_alexnet(name, groups):
     theirs = towers(torch.from_numpy(np.moveaxis(x, -1, 1).copy()), weights, groups).numpy()
     got = keras.ops.convert_to_numpy(model(x, training=False))
     np.testing.assert_allclose(got, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("side", [299, 127])
+def test_xception_under_the_names_of_its_origin(side, tmp_path):
+    """At the paper's size and at another, so that maps of even and odd sizes are halved."""
+    module = randomize(timm.create_model("legacy_xception"))
+    state = {key.replace("fc.", "last_linear."): v for key, v in module.state_dict().items()}
+    torch.save(state, tmp_path / "theirs.pth")
+    x = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype("float32")
+    options = {**PYTORCH, "input_shape": (side, side, 3)}
+    compare(module, "Xception", tmp_path / "theirs.pth", x, **options)
+
+
+@pytest.mark.parametrize("side", [331, 96])
+def test_nasnet(side, tmp_path):
+    """timm's pools leave out what is beyond the edge in maxima, and count zeros in averages."""
+    module = randomize(timm.create_model("nasnetalarge"))
+    safetensors.save_file(module.state_dict(), tmp_path / "theirs.safetensors")
+    x = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype("float32")
+    options = {"edge_zeros": "average", "input_shape": (side, side, 3)}
+    compare(module, "NASNetLarge", tmp_path / "theirs.safetensors", x, **options)

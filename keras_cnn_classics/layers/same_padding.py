@@ -1,0 +1,136 @@
+"""Windows in steps that reach over the edge of a map, as TensorFlow's "same" lays them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_cnn_classics.layers import _arguments
+
+
+def _pad(x: Any, size: int, strides: int, data_format: str) -> Any:
+    """Puts zeros around each map, half of them before, and one more after if they are odd."""
+    axes = _area(data_format)
+    widths = [(0, 0)] * 4
+    # As many as may be needed, of which some are cut off again: maps may be of unknown size.
+    widest = (size - 1) // 2, size // 2
+    for axis in axes:
+        widths[axis] = widest
+    shape = ops.shape(x)
+    x = ops.pad(x, widths)
+    cuts = [slice(None)] * 4
+    for axis in axes:
+        before, after = _widths(shape[axis], size, strides)
+        cuts[axis] = slice(widest[0] - before, widest[0] + shape[axis] + after)
+    return x[tuple(cuts)]
+
+
+def _widths(length: Any, size: int, strides: int) -> tuple[Any, Any]:
+    # With steps no longer than the window this is never below zero.
+    total = (-(-length // strides) - 1) * strides + size - length
+    return total // 2, total - total // 2
+
+
+def _area(data_format: str) -> tuple[int, int]:
+    return (1, 2) if data_format == "channels_last" else (2, 3)
+
+
+@keras.saving.register_keras_serializable(package="keras_cnn_classics")
+class SamePadding2D(keras.layers.Layer):
+    """The zeros of `padding="same"` as a layer, for pools that shall see them.
+
+    A pool with `padding="same"` leaves out what is beyond the edge; behind this layer, with
+    `padding="valid"`, it sees zeros there. How many there are follows the size of each map, be it
+    known when the network is built or not.
+
+    Args:
+        pool_size: Height and width of the windows that follow. Defaults to `3`.
+        strides: Their steps, no longer than the windows. Defaults to `2`.
+        data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
+
+    Input shape:
+        4D tensor, `(batch, height, width, channels)` or `(batch, channels, height, width)`.
+
+    Output shape:
+        4D tensor of the same layout, higher and wider by at most `pool_size - 1`.
+    """
+
+    def __init__(
+        self,
+        pool_size: int = 3,
+        strides: int = 2,
+        data_format: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not 1 <= strides <= pool_size:
+            raise ValueError(
+                "`strides` must be at least 1 and at most `pool_size`. "
+                f"Received: {pool_size=}, {strides=}"
+            )
+        self.pool_size, self.strides = pool_size, strides
+        self.data_format = _arguments.data_format(data_format)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def call(self, inputs: Any) -> Any:
+        return _pad(inputs, self.pool_size, self.strides, self.data_format)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        shape = list(input_shape)
+        for axis in _area(self.data_format):
+            if shape[axis] is not None:
+                shape[axis] += sum(_widths(shape[axis], self.pool_size, self.strides))
+        return tuple(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "pool_size": self.pool_size,
+            "strides": self.strides,
+            "data_format": self.data_format,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_cnn_classics")
+class SameAveragePooling2D(SamePadding2D):
+    """`AveragePooling2D` with `padding="same"`, the same on every backend.
+
+    Keras's own, up to 3.15, repeats the edge for maps of even size in steps of two on the PyTorch
+    backend, and counts that. This one averages what is in the map, and nothing else.
+
+    Args:
+        pool_size: Height and width of the windows. Defaults to `3`.
+        strides: Their steps, no longer than the windows. Defaults to `2`.
+        data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
+
+    Input shape:
+        4D tensor, `(batch, height, width, channels)` or `(batch, channels, height, width)`.
+
+    Output shape:
+        4D tensor of the same layout; height and width are divided by the steps and rounded up.
+
+    References:
+        - [Keras issue 18452](https://github.com/keras-team/keras/issues/18452)
+    """
+
+    def call(self, inputs: Any) -> Any:
+        sums, counts = (
+            ops.average_pool(
+                super(SameAveragePooling2D, self).call(x),
+                self.pool_size,
+                self.strides,
+                "valid",
+                self.data_format,
+            )
+            for x in (inputs, ops.ones_like(inputs))
+        )
+        return sums / counts
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        shape = list(input_shape)
+        for axis in _area(self.data_format):
+            if shape[axis] is not None:
+                shape[axis] = -(-shape[axis] // self.strides)
+        return tuple(shape)
