@@ -34,43 +34,40 @@ def randomize(module, gain=1.0):
     return module.eval()
 
 
-def save(module, path):
-    """Writes the module's checkpoint in the format that the path's ending names."""
-    if path.suffix == ".safetensors":
-        save_file(module.state_dict(), path)
-    else:
-        torch.save(module.state_dict(), path)
-    return path
-
-
-def compare(module, name, path, x=X, **options):
-    """Our model with the module's checkpoint against the module."""
-    ours = getattr(kcc, name)(weights=path, classifier_activation=None, **options)
-    path.unlink()
+def agree(ours, module, x):
+    """Asserts that the model and the module give the same."""
     with torch.no_grad():
         theirs = module(torch.from_numpy(np.moveaxis(x, -1, 1).copy())).numpy()
     got = keras.ops.convert_to_numpy(ours(x, training=False))
     np.testing.assert_allclose(got, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
+
+
+def compare(module, name, folder, x=X, *, state=None, **options):
+    """Compares our model, with the module's checkpoint, with the module.
+
+    Args:
+        module: A PyTorch module with rough weights.
+        name: Name of our model.
+        folder: Where the checkpoint is written, in both formats.
+        x: Images, channels last.
+        state: The checkpoint, if it is not the module's own.
+        **options: Options of our builder.
+    """
+    build = getattr(kcc, name)
+    state = state or module.state_dict()
+    torch.save(state, folder / "theirs.pth")
+    save_file(state, folder / "theirs.safetensors")
+    paths = folder / "theirs.safetensors", folder / "theirs.pth"
+    ours, again = (build(weights=path, classifier_activation=None, **options) for path in paths)
+    for path in paths:
+        path.unlink()
+    for a, b in zip(ours.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (a, b)))
+    del again
+    agree(ours, module, x)
     trainable = sum(p.numel() for p in module.parameters())
     assert trainable == sum(math.prod(w.shape) for w in ours.trainable_weights)
     if not options:
-        assert trainable == getattr(kcc, name).spec.params
+        assert trainable == build.spec.params
     del ours
     gc.collect()
-
-
-def fill(model, seed=1):
-    """Gives a Keras model rough weights; batch-norm statistics far from 0 and 1."""
-    rng = np.random.default_rng(seed)
-    for layer in model.layers:
-        values = []
-        for w in layer.weights:
-            if w.name == "moving_variance":
-                values.append(rng.uniform(0.5, 2.0, w.shape))
-            elif len(w.shape) > 1:
-                scale = np.sqrt(2 / np.prod(w.shape[:-1]))
-                values.append(rng.standard_normal(w.shape, "float32") * scale)
-            else:
-                values.append(rng.normal(float(w.name == "gamma"), 0.2, w.shape))
-        if values:
-            layer.set_weights(values)

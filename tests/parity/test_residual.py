@@ -15,9 +15,11 @@ torch = pytest.importorskip("torch", reason="the parity tests compare with PyTor
 pytest.importorskip("pytorchcv", reason="the parity tests compare with pytorchcv")
 safetensors = pytest.importorskip("safetensors.torch")
 
-from reference import X, compare, fill, randomize, save  # noqa: E402
+import rough  # noqa: E402
+from reference import X, compare, randomize  # noqa: E402
 
 SMALL = X[:, :32, :32]
+GAIN = 0.8  # with 1, the large ones of timm differ from themselves in float64 by 20 to 50 %
 
 
 @pytest.mark.parametrize(
@@ -37,10 +39,9 @@ def test_pytorchcv(module, theirs, ours, options, tmp_path):
     make = getattr(importlib.import_module(f"pytorchcv.models.{module}"), theirs)
     module = randomize(make(pretrained=False))
     x = SMALL if "cifar" in theirs else X
-    compare(module, ours, save(module, tmp_path / "theirs.pth"), x, **options)
+    compare(module, ours, tmp_path, x, **options)
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 @pytest.mark.parametrize(
     ("theirs", "ours", "options"),
     [
@@ -49,9 +50,9 @@ def test_pytorchcv(module, theirs, ours, options, tmp_path):
         ("legacy_seresnext50_32x4d", "SEResNeXt50_32x4d", {}),
     ],
 )
-def test_timm_squeeze_and_excitation(theirs, ours, options, suffix, tmp_path):
-    module = randomize(timm.create_model(theirs))
-    compare(module, ours, save(module, tmp_path / f"theirs{suffix}"), **options)
+def test_timm_squeeze_and_excitation(theirs, ours, options, tmp_path):
+    module = randomize(timm.create_model(theirs), GAIN)
+    compare(module, ours, tmp_path, **options)
 
 
 @pytest.mark.parametrize(
@@ -65,16 +66,14 @@ def test_timm_squeeze_and_excitation(theirs, ours, options, suffix, tmp_path):
 )
 def test_timm_large_squeeze_and_excitation(theirs, ours, tmp_path):
     """On images that make every map odd somewhere, where pools that round up differ."""
-    module = randomize(timm.create_model(theirs))
-    path = save(module, tmp_path / "theirs.safetensors")
-    compare(module, ours, path, X[:, :131, :131], input_shape=(131, 131, 3))
+    module = randomize(timm.create_model(theirs), GAIN)
+    compare(module, ours, tmp_path, X[:, :131, :131], input_shape=(131, 131, 3))
 
 
 def test_densenet264(tmp_path):
     densenet = importlib.import_module("timm.models.densenet").DenseNet
     module = randomize(densenet(growth_rate=32, block_config=(6, 12, 64, 48)))
-    path = save(module, tmp_path / "theirs.pth")
-    compare(module, "DenseNet264", path, X[:, :97, :97], input_shape=(97, 97, 3))
+    compare(module, "DenseNet264", tmp_path, X[:, :97, :97], input_shape=(97, 97, 3))
 
 
 class Block(torch.nn.Module):
@@ -134,7 +133,6 @@ class CifarResNet(torch.nn.Module):
         return self.linear(x.mean((2, 3)))
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -143,9 +141,9 @@ class CifarResNet(torch.nn.Module):
         ("StochasticDepthResNet110", {"depth": 110, "survival": 0.5}),
     ],
 )
-def test_cifar_networks(name, options, suffix, tmp_path):
+def test_cifar_networks(name, options, tmp_path):
     module = randomize(CifarResNet(**options))
-    compare(module, name, save(module, tmp_path / f"theirs{suffix}"), SMALL)
+    compare(module, name, tmp_path, SMALL)
 
 
 class PlainNet(torch.nn.Module):
@@ -173,7 +171,7 @@ class PlainNet(torch.nn.Module):
 )
 def test_plain_networks(name, depths, tmp_path):
     module = randomize(PlainNet(depths))
-    compare(module, name, save(module, tmp_path / "theirs.pth"))
+    compare(module, name, tmp_path)
 
 
 class DenseUnit(torch.nn.Module):
@@ -222,17 +220,16 @@ def densenet40():
     return network
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_densenet40(suffix, tmp_path):
+def test_densenet40(tmp_path):
     module = randomize(densenet40())
-    compare(module, "DenseNet40_12", save(module, tmp_path / f"theirs{suffix}"), SMALL)
+    compare(module, "DenseNet40_12", tmp_path, SMALL)
 
 
 def test_se_vgg():
     """Table 2's VGG-16 with batch normalization, in PyTorch functions, from our weights."""
     f = torch.nn.functional
     model = kcc.SEVGG16(classifier_activation=None, units=(64, 32), input_shape=(64, 64, 3))
-    fill(model)
+    rough.randomize(model)
     weights = {
         layer.name: [torch.from_numpy(w) for w in layer.get_weights()] for layer in model.layers
     }
