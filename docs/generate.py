@@ -27,7 +27,8 @@ Each table is written from the registry, whose numbers the tests assert. Paramet
 trainable ones of the model as built without arguments. MACs are the multiply-adds of its
 convolutions and dense layers, for one image of the input size, in millions. Features are the
 channels of the last feature map, and the stride is the number of pixels of the image for each of
-its cells. Preprocessing is the mode of `preprocess_input` that the training used. Weights are the
+its cells. The errors are those that the paper reports, on the validation set of ImageNet where
+nothing else is said, and not of the weights offered here. Preprocessing is the mode of `preprocess_input` that the training used. Weights are the
 tags that `weights=` takes; where there are none, nobody's weights are offered. Untrained networks
 start from Keras's initial values, not the paper's, but for LeNet-5.
 """
@@ -59,6 +60,7 @@ def section(builders: Sequence[Builder]) -> str:
         "Input": image,
         "Features": lambda spec: spec.features,
         "Stride": lambda spec: spec.stride,
+        "Top-1 / top-5 error (%)": lambda spec: spec.results() or "-",
         "Preprocessing": lambda spec: f"`{spec.preprocessing}`",
         "Weights": tags,
         "Paper": lambda spec: f"[{spec.year}]({spec.url})",
@@ -105,7 +107,9 @@ def image(spec: ModelSpec) -> str:
 
 
 def tags(spec: ModelSpec) -> str:
-    return ", ".join(f"`{tag}`" for tag in spec.weights) or "none"
+    """The tags of the weights, and who published them."""
+    named = [f"`{tag}` ({source.origin})" for tag, source in spec.weights.items()]
+    return "; ".join(named) or "none"
 
 
 def table(columns, specs: Iterable[ModelSpec]) -> str:

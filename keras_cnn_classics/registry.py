@@ -124,6 +124,13 @@ class ModelSpec:
     weights: Mapping[str, WeightsSource] = field(default_factory=dict)
     notes: str = ""
 
+    def results(self) -> str:
+        """The paper's errors as a table shows them: `"22.85 / 6.71, ten crops"`, or nothing."""
+        if self.top1_error is None and self.top5_error is None:
+            return ""
+        first, second = ("-" if e is None else f"{e:g}" for e in (self.top1_error, self.top5_error))
+        return f"{first} / {second}, {self.protocol}"
+
     @property
     def default_weights(self) -> str | None:
         """The default of the builder's `weights`: `"imagenet"` wherever that is published."""

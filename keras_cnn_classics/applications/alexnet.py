@@ -101,7 +101,14 @@ def alexnet_owt(x: Any, *, widths: Sequence[int] = (64, 192, 384, 256, 256)) -> 
     return max_pool(x, name="pool5")
 
 
-AlexNet = alexnet.variant("AlexNet", params=60_965_224, macs=724_406_816)
+AlexNet = alexnet.variant(
+    "AlexNet",
+    protocol="ten crops",
+    top1_error=40.7,
+    top5_error=18.2,
+    params=60_965_224,
+    macs=724_406_816,
+)
 AlexNetSingle = alexnet.variant("AlexNetSingle", params=62_378_344, macs=1_135_256_096, groups=1)
 AlexNetOWT = alexnet_owt.variant(
     "AlexNetOWT",

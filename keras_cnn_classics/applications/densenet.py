@@ -94,6 +94,7 @@ def _torch_names(*, depths: Sequence[int], **_: Any) -> Mapping[str, Sequence[st
 
 @architecture(
     **PAPER,
+    protocol="one crop",
     torch_names=_torch_names,
     stride=32,
     tiny={"depths": (1, 2, 2, 1), "growth": 16},
@@ -147,6 +148,7 @@ def _cifar_torch_names(*, depth: int, bc: bool, **_: Any) -> Mapping[str, Sequen
 
 @architecture(
     **PAPER,
+    protocol="CIFAR-10, test",
     torch_names=_cifar_torch_names,
     stride=4,
     input_size=32,
@@ -172,20 +174,50 @@ def densenet_cifar(x: Any, *, depth: int, growth: int = 12, bc: bool = False) ->
 
 
 DenseNet121 = densenet.variant(
-    "DenseNet121", depths=(6, 12, 24, 16), features=1024, params=7_978_856, macs=2_834_161_664
+    "DenseNet121",
+    top1_error=25.02,
+    top5_error=7.71,
+    depths=(6, 12, 24, 16),
+    features=1024,
+    params=7_978_856,
+    macs=2_834_161_664,
 )
 DenseNet169 = densenet.variant(
-    "DenseNet169", depths=(6, 12, 32, 32), features=1664, params=14_149_480, macs=3_359_843_328
+    "DenseNet169",
+    top1_error=23.8,
+    top5_error=6.85,
+    depths=(6, 12, 32, 32),
+    features=1664,
+    params=14_149_480,
+    macs=3_359_843_328,
 )
 DenseNet201 = densenet.variant(
-    "DenseNet201", depths=(6, 12, 48, 32), features=1920, params=20_013_928, macs=4_291_365_888
+    "DenseNet201",
+    top1_error=22.58,
+    top5_error=6.34,
+    depths=(6, 12, 48, 32),
+    features=1920,
+    params=20_013_928,
+    macs=4_291_365_888,
 )
 DenseNet264 = densenet.variant(
-    "DenseNet264", depths=(6, 12, 64, 48), features=2688, params=33_337_704, macs=5_751_653_376
+    "DenseNet264",
+    top1_error=22.15,
+    top5_error=6.12,
+    depths=(6, 12, 64, 48),
+    features=2688,
+    params=33_337_704,
+    macs=5_751_653_376,
 )
 DenseNet40_12 = densenet_cifar.variant(
-    "DenseNet40_12", depth=40, features=448, params=1_019_722, macs=264_812_928
+    "DenseNet40_12", top1_error=5.24, depth=40, features=448, params=1_019_722, macs=264_812_928
 )
 DenseNetBC100_12 = densenet_cifar.variant(
-    "DenseNetBC100_12", depth=100, bc=True, features=342, params=769_162, macs=287_929_692
+    "DenseNetBC100_12",
+    top1_error=4.51,
+    depth=100,
+    bc=True,
+    features=342,
+    params=769_162,
+    macs=287_929_692,
 )

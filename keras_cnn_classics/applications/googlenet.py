@@ -143,4 +143,6 @@ def googlenet(x: Any, *, width: float = 1.0) -> Any:
     return x
 
 
-GoogLeNet = googlenet.variant("GoogLeNet", params=6_998_552, macs=1_582_671_872)
+GoogLeNet = googlenet.variant(
+    "GoogLeNet", protocol="one crop", top5_error=10.07, params=6_998_552, macs=1_582_671_872
+)

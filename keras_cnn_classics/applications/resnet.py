@@ -218,6 +218,7 @@ def torch_names(*, bottleneck: bool, depths: Sequence[int], **_: Any) -> dict[st
 
 @architecture(
     **PAPER,
+    protocol="ten crops",
     torch_names=torch_names,
     features=2048,
     stride=32,
@@ -293,6 +294,7 @@ def cifar_torch_names(*, depth: int, **_: Any) -> Mapping[str, Sequence[str]]:
 
 @architecture(
     **PAPER,
+    protocol="CIFAR-10, test",
     torch_names=cifar_torch_names,
     features=64,
     stride=4,
@@ -335,10 +337,22 @@ def _biases(without: int) -> str:
     )
 
 
-ResNet18 = resnet.variant("ResNet18", depths=D18, params=11_689_512, macs=1_814_073_344, **BASIC)
-ResNet34 = resnet.variant("ResNet34", depths=D34, params=21_797_672, macs=3_663_761_408, **BASIC)
+ResNet18 = resnet.variant(
+    "ResNet18", top1_error=27.88, depths=D18, params=11_689_512, macs=1_814_073_344, **BASIC
+)
+ResNet34 = resnet.variant(
+    "ResNet34",
+    top1_error=24.52,
+    top5_error=7.46,
+    depths=D34,
+    params=21_797_672,
+    macs=3_663_761_408,
+    **BASIC,
+)
 ResNet50 = resnet.variant(
     "ResNet50",
+    top1_error=22.85,
+    top5_error=6.71,
     depths=D50,
     params=25_583_592,
     macs=3_857_973_248,
@@ -347,6 +361,8 @@ ResNet50 = resnet.variant(
 )
 ResNet101 = resnet.variant(
     "ResNet101",
+    top1_error=21.75,
+    top5_error=6.05,
     depths=D101,
     params=44_601_832,
     macs=7_570_194_432,
@@ -355,6 +371,8 @@ ResNet101 = resnet.variant(
 )
 ResNet152 = resnet.variant(
     "ResNet152",
+    top1_error=21.43,
+    top5_error=5.71,
     depths=D152,
     params=60_268_520,
     macs=11_282_415_616,
@@ -362,17 +380,40 @@ ResNet152 = resnet.variant(
     **BOTTLENECK,
 )
 PlainNet18 = resnet.variant(
-    "PlainNet18", depths=D18, shortcut="none", params=11_515_688, macs=1_794_805_760, **BASIC
+    "PlainNet18",
+    top1_error=27.94,
+    depths=D18,
+    shortcut="none",
+    params=11_515_688,
+    macs=1_794_805_760,
+    **BASIC,
 )
 PlainNet34 = resnet.variant(
-    "PlainNet34", depths=D34, shortcut="none", params=21_623_848, macs=3_644_493_824, **BASIC
+    "PlainNet34",
+    top1_error=28.54,
+    top5_error=10.02,
+    depths=D34,
+    shortcut="none",
+    params=21_623_848,
+    macs=3_644_493_824,
+    **BASIC,
 )
 
-ResNet20 = resnet_cifar.variant("ResNet20", depth=20, params=269_722, macs=40_551_040)
-ResNet32 = resnet_cifar.variant("ResNet32", depth=32, params=464_154, macs=68_862_592)
-ResNet44 = resnet_cifar.variant("ResNet44", depth=44, params=658_586, macs=97_174_144)
-ResNet56 = resnet_cifar.variant("ResNet56", depth=56, params=853_018, macs=125_485_696)
-ResNet110 = resnet_cifar.variant("ResNet110", depth=110, params=1_727_962, macs=252_887_680)
+ResNet20 = resnet_cifar.variant(
+    "ResNet20", top1_error=8.75, depth=20, params=269_722, macs=40_551_040
+)
+ResNet32 = resnet_cifar.variant(
+    "ResNet32", top1_error=7.51, depth=32, params=464_154, macs=68_862_592
+)
+ResNet44 = resnet_cifar.variant(
+    "ResNet44", top1_error=7.17, depth=44, params=658_586, macs=97_174_144
+)
+ResNet56 = resnet_cifar.variant(
+    "ResNet56", top1_error=6.97, depth=56, params=853_018, macs=125_485_696
+)
+ResNet110 = resnet_cifar.variant(
+    "ResNet110", top1_error=6.43, depth=110, params=1_727_962, macs=252_887_680
+)
 PLAIN: dict[str, Any] = {"shortcut": "none", "notes": ""}
 PlainNet20 = resnet_cifar.variant("PlainNet20", depth=20, params=269_722, macs=40_551_040, **PLAIN)
 PlainNet32 = resnet_cifar.variant("PlainNet32", depth=32, params=464_154, macs=68_862_592, **PLAIN)

@@ -116,6 +116,7 @@ def torch_names(*, bottleneck: bool, depths: Sequence[int]) -> Mapping[str, Sequ
 
 @architecture(
     **PAPER,
+    protocol="one crop of 320",
     torch_names=lambda depths, **_: torch_names(bottleneck=True, depths=depths),
     features=2048,
     stride=32,
@@ -256,10 +257,16 @@ ResNet152V2 = resnet_v2.variant(
     "ResNet152V2", depths=(3, 8, 36, 3), params=60_236_904, macs=10_906_697_728
 )
 ResNet200V2 = preact_resnet.variant(
-    "ResNet200V2", depths=(3, 24, 36, 3), params=64_666_280, macs=14_776_270_848
+    "ResNet200V2",
+    top1_error=20.7,
+    top5_error=5.3,
+    depths=(3, 24, 36, 3),
+    params=64_666_280,
+    macs=14_776_270_848,
 )
 ResNet110V2 = preact_resnet_cifar.variant(
     "ResNet110V2",
+    top1_error=6.37,
     depth=110,
     bottleneck=False,
     features=64,
@@ -269,6 +276,7 @@ ResNet110V2 = preact_resnet_cifar.variant(
 )
 ResNet164V2 = preact_resnet_cifar.variant(
     "ResNet164V2",
+    top1_error=5.46,
     depth=164,
     bottleneck=True,
     features=256,
@@ -278,6 +286,7 @@ ResNet164V2 = preact_resnet_cifar.variant(
 )
 ResNet1001V2 = preact_resnet_cifar.variant(
     "ResNet1001V2",
+    top1_error=4.92,
     depth=1001,
     bottleneck=True,
     features=256,

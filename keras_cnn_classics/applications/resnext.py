@@ -21,6 +21,7 @@ from keras_cnn_classics.blocks.heads import gap_dense
 
 
 @architecture(
+    protocol="one crop",
     year=2016,
     paper="Aggregated residual transformations for deep neural networks",
     url="https://arxiv.org/abs/1611.05431",
@@ -57,14 +58,34 @@ def resnext(x: Any, *, depths: Sequence[int], groups: int, width: int, out: int 
 D50, D101 = (3, 4, 6, 3), (3, 4, 23, 3)
 
 ResNeXt50_32x4d = resnext.variant(
-    "ResNeXt50_32x4d", depths=D50, groups=32, width=4, params=25_028_904, macs=4_230_479_872
+    "ResNeXt50_32x4d",
+    top1_error=22.2,
+    depths=D50,
+    groups=32,
+    width=4,
+    params=25_028_904,
+    macs=4_230_479_872,
 )
 ResNeXt101_32x4d = resnext.variant(
-    "ResNeXt101_32x4d", depths=D101, groups=32, width=4, params=44_177_704, macs=7_969_996_800
+    "ResNeXt101_32x4d",
+    top1_error=21.2,
+    top5_error=5.6,
+    depths=D101,
+    groups=32,
+    width=4,
+    params=44_177_704,
+    macs=7_969_996_800,
 )
 ResNeXt101_32x8d = resnext.variant(
     "ResNeXt101_32x8d", depths=D101, groups=32, width=8, params=88_791_336, macs=16_414_015_488
 )
 ResNeXt101_64x4d = resnext.variant(
-    "ResNeXt101_64x4d", depths=D101, groups=64, width=4, params=83_455_272, macs=15_460_270_080
+    "ResNeXt101_64x4d",
+    top1_error=20.4,
+    top5_error=5.3,
+    depths=D101,
+    groups=64,
+    width=4,
+    params=83_455_272,
+    macs=15_460_270_080,
 )

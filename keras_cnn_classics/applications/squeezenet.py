@@ -78,6 +78,7 @@ def _torch_names(*, pools: Sequence[int], **_: Any) -> Mapping[str, Sequence[str
 
 
 @architecture(
+    protocol="one crop",
     year=2016,
     paper="SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size",
     url="https://arxiv.org/abs/1602.07360",
@@ -114,7 +115,14 @@ def squeezenet(
 
 
 SqueezeNet1_0 = squeezenet.variant(
-    "SqueezeNet1_0", filters=96, kernel=7, pools=(1, 4, 8), params=1_248_424, macs=818_924_576
+    "SqueezeNet1_0",
+    top1_error=42.5,
+    top5_error=19.7,
+    filters=96,
+    kernel=7,
+    pools=(1, 4, 8),
+    params=1_248_424,
+    macs=818_924_576,
 )
 SqueezeNet1_1 = squeezenet.variant(
     "SqueezeNet1_1", filters=64, kernel=3, pools=(1, 3, 5), params=1_235_496, macs=349_151_936

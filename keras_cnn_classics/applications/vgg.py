@@ -42,6 +42,7 @@ def _torch_names(
 
 
 @architecture(
+    protocol="one scale, dense",
     year=2014,
     paper="Very deep convolutional networks for large-scale image recognition",
     url="https://arxiv.org/abs/1409.1556",
@@ -111,12 +112,34 @@ A, B, C, D, E = (1, 1, 2, 2, 2), (2, 2, 2, 2, 2), (2, 2, 3, 3, 3), (2, 2, 3, 3, 
 
 BATCH_NORM = "The paper had no batch normalization; this form is torchvision's, with biases."
 
-VGG11 = vgg.variant("VGG11", depths=A, params=132_863_336, macs=7_609_090_048)
-VGG11LRN = vgg.variant("VGG11LRN", depths=A, lrn=True, params=132_863_336, macs=7_609_090_048)
-VGG13 = vgg.variant("VGG13", depths=B, params=133_047_848, macs=11_308_466_176)
-VGG16C = vgg.variant("VGG16C", depths=C, pointwise=True, params=133_638_952, macs=11_770_888_192)
+VGG11 = vgg.variant(
+    "VGG11", top1_error=29.6, top5_error=10.4, depths=A, params=132_863_336, macs=7_609_090_048
+)
+VGG11LRN = vgg.variant(
+    "VGG11LRN",
+    top1_error=29.7,
+    top5_error=10.5,
+    depths=A,
+    lrn=True,
+    params=132_863_336,
+    macs=7_609_090_048,
+)
+VGG13 = vgg.variant(
+    "VGG13", top1_error=28.7, top5_error=9.9, depths=B, params=133_047_848, macs=11_308_466_176
+)
+VGG16C = vgg.variant(
+    "VGG16C",
+    top1_error=28.1,
+    top5_error=9.4,
+    depths=C,
+    pointwise=True,
+    params=133_638_952,
+    macs=11_770_888_192,
+)
 VGG16 = vgg.variant(
     "VGG16",
+    top1_error=27.0,
+    top5_error=8.8,
     depths=D,
     params=138_357_544,
     macs=15_470_264_320,
@@ -130,6 +153,8 @@ VGG16 = vgg.variant(
 )
 VGG19 = vgg.variant(
     "VGG19",
+    top1_error=27.3,
+    top5_error=9.0,
     depths=E,
     params=143_667_240,
     macs=19_632_062_464,

@@ -30,6 +30,7 @@ PAPER: dict[str, Any] = {
 
 @architecture(
     **PAPER,
+    protocol="one crop",
     torch_names=lambda depths, **_: torch_names(bottleneck=True, depths=depths),
     features=2048,
     stride=32,
@@ -97,7 +98,13 @@ def wide_resnet_cifar(x: Any, *, depth: int, widen: int, dropout: float = 0.0) -
 
 
 WideResNet50_2 = wide_resnet.variant(
-    "WideResNet50_2", depths=(3, 4, 6, 3), widen=2, params=68_883_240, macs=11_398_021_120
+    "WideResNet50_2",
+    top1_error=21.9,
+    top5_error=6.03,
+    depths=(3, 4, 6, 3),
+    widen=2,
+    params=68_883_240,
+    macs=11_398_021_120,
 )
 WideResNet28_10 = wide_resnet_cifar.variant(
     "WideResNet28_10", depth=28, widen=10, top1_error=4.0, params=36_479_194, macs=5_243_328_768

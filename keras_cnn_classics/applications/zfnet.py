@@ -20,6 +20,7 @@ from keras_cnn_classics.layers import LocalResponseNormalization
 
 
 @architecture(
+    protocol="ten crops",
     year=2013,
     paper="Visualizing and understanding convolutional networks",
     url="https://arxiv.org/abs/1311.2901",
@@ -54,9 +55,13 @@ def zfnet(x: Any, *, widths: Sequence[int] = (96, 256, 384, 384, 256)) -> Any:
     return max_pool(x, name="pool5")
 
 
-ZFNet = zfnet.variant("ZFNet", params=62_357_608, macs=1_168_032_896)
+ZFNet = zfnet.variant(
+    "ZFNet", top1_error=38.4, top5_error=16.5, params=62_357_608, macs=1_168_032_896
+)
 ZFNetWide = zfnet.variant(
     "ZFNetWide",
+    top1_error=37.5,
+    top5_error=16.0,
     params=107_627_624,
     macs=2_476_704_896,
     widths=(96, 256, 512, 1024, 512),

@@ -54,9 +54,13 @@ def _print(builder: Any, counted: Any) -> None:
     # Not cut off when it goes to a file.
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(f"[bold]{spec.name}[/bold] ({spec.year}): {escape(spec.paper)}, {spec.url}")
+    origins = [f"{tag} ({source.origin})" for tag, source in spec.weights.items()]
     console.print(
-        f"Preprocessing: {spec.preprocessing}. Weights: {', '.join(spec.weights) or '-'}."
+        f"Input: {spec.input_size}x{spec.input_size}x{spec.channels}. "
+        f"Preprocessing: {spec.preprocessing}. Weights: {'; '.join(origins) or '-'}."
     )
+    if spec.results():
+        console.print(f"The paper's top-1 / top-5 error in percent: {spec.results()}.")
     table = Table(
         box=None, padding=(0, 1, 0, 0), header_style="bold", show_footer=True, footer_style="bold"
     )
