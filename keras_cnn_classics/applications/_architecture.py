@@ -65,7 +65,8 @@ def architecture(
 
     Args:
         head: Classifier: `head(x, classes, classifier_activation, *, ...)`.
-        aux_head: Classifier for the layers named in `aux_taps`, if the paper has any.
+        aux_head: Classifier for the layers named in `aux_taps`, if the paper has any; it is given
+            those options of trunk and head that it has too.
         torch_names: Gives each layer's name in PyTorch checkpoints, from the variant's options.
         **shared: Fields of `ModelSpec` that all variants share.
 
@@ -235,7 +236,8 @@ def _connect(
     assert parts.aux_head is not None  # `aux` was checked against the spec
     taps = keras.Model(image, features)
     outputs = {"predictions": x}
+    own = {key: values[key] for key in _options(parts.aux_head) if key in values}
     for i, tap in enumerate(parts.spec.aux_taps, 1):
         y = taps.get_layer(tap).output
-        outputs[f"aux{i}"] = parts.aux_head(y, classes, activation, name=f"aux{i}")
+        outputs[f"aux{i}"] = parts.aux_head(y, classes, activation, name=f"aux{i}", **own)
     return outputs

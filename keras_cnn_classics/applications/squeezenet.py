@@ -18,20 +18,10 @@ from typing import Any
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import concat, conv, max_pool
+from keras_cnn_classics.blocks.core import ceil_pool, concat, conv
 
 # Squeeze and expand filters of the fire modules fire2 to fire9, table 1.
 FIRE = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
-
-
-def ceil_pool(x: Any, *, name: str) -> Any:
-    """Maximum of 3x3 in steps of 2, with a last window that may hang over the far edge, as Caffe's.
-
-    Behind a ReLU, zeros beyond the edge change no maximum; where no window reaches them they are
-    not seen at all.
-    """
-    x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x)
-    return max_pool(x, name=name)
 
 
 def fire(x: Any, squeeze: int, expand: int, *, name: str) -> Any:

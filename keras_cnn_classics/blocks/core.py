@@ -90,9 +90,21 @@ def conv(
     )(x)
 
 
-def conv_bn(x: Any, filters: int, kernel: int, *, name: str, epsilon: float = 1e-5) -> Any:
-    """Convolution with bias, batch normalization and ReLU, as torchvision's VGG has them."""
-    x = conv(x, filters, kernel, name=name, activation=None)
+def conv_bn(
+    x: Any,
+    filters: int,
+    kernel: int,
+    strides: int = 1,
+    *,
+    name: str,
+    epsilon: float = 1e-5,
+    **kwargs: Any,
+) -> Any:
+    """Convolution, batch normalization and ReLU: `{name}`, `{name}_bn`, `{name}_relu`.
+
+    The convolution has a bias, as in torchvision's VGG, unless `use_bias=False` says otherwise.
+    """
+    x = conv(x, filters, kernel, strides, name=name, activation=None, **kwargs)
     return norm_relu(x, name=name, epsilon=epsilon)
 
 
@@ -112,3 +124,31 @@ def norm_relu(x: Any, *, name: str, epsilon: float = 1.001e-5) -> Any:
 def max_pool(x: Any, size: int = 3, strides: int = 2, *, name: str, padding: str = "valid") -> Any:
     """Max pooling."""
     return layers.MaxPooling2D(size, strides, padding, name=name)(x)
+
+
+def ceil_pool(x: Any, *, name: str) -> Any:
+    """Maximum of 3x3 in steps of 2, with a last window that may hang over the far edge, as Caffe's.
+
+    Behind a ReLU, zeros beyond the edge change no maximum; where no window reaches them they are
+    not seen at all.
+    """
+    x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x)
+    return max_pool(x, name=name)
+
+
+def smooth(x: Any, *, name: str, count_padding: bool = False) -> Any:
+    """Average of 3x3 around each cell.
+
+    Args:
+        x: Feature map.
+        name: Name of the layer.
+        count_padding: Whether the zeros beyond the edge count, as in Caffe and by default in
+            PyTorch; else windows at the edge average what they see, as in TensorFlow.
+
+    Returns:
+        A feature map of the same shape.
+    """
+    if count_padding:
+        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+    padding = "valid" if count_padding else "same"
+    return layers.AveragePooling2D(3, 1, padding, name=name)(x)

@@ -1,5 +1,6 @@
 """Layers: the mathematics that the papers brought and Keras lacks."""
 
+from keras_cnn_classics.layers.adaptive_pooling import AdaptiveAveragePooling
 from keras_cnn_classics.layers.channel_padding import ChannelPadding
 from keras_cnn_classics.layers.initializers import FanInUniform
 from keras_cnn_classics.layers.lrn import LocalResponseNormalization
@@ -9,6 +10,7 @@ from keras_cnn_classics.layers.scaled_tanh import ScaledTanh
 from keras_cnn_classics.layers.subsampling import TrainableSubsampling
 
 __all__ = [
+    "AdaptiveAveragePooling",
     "ChannelPadding",
     "EuclideanRBF",
     "FanInUniform",

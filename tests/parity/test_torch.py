@@ -23,7 +23,7 @@ def randomize(module):
     """Rough weights; batch-norm statistics far from 0 and 1."""
     generator = torch.Generator().manual_seed(1)
     for part in module.modules():
-        if isinstance(part, torch.nn.BatchNorm2d):
+        if isinstance(part, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
             part.running_mean.normal_(0, 0.5, generator=generator)
             part.running_var.uniform_(0.5, 2.0, generator=generator)
             part.weight.data.uniform_(0.5, 1.5, generator=generator)
@@ -37,16 +37,23 @@ def randomize(module):
 
 
 def compare(module, name, path, x=X, **options):
-    """Our model with the module's checkpoint against the module."""
-    ours = getattr(kcc, name)(weights=path, classifier_activation=None, **options)
-    path.unlink()
+    """Our model with the module's checkpoint against the module.
+
+    A module that gives several answers is compared with our model and its auxiliary classifiers.
+    """
     with torch.no_grad():
-        theirs = module(torch.from_numpy(np.moveaxis(x, -1, 1).copy())).numpy()
-    got = keras.ops.convert_to_numpy(ours(x, training=False))
-    np.testing.assert_allclose(got, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
+        theirs = module(torch.from_numpy(np.moveaxis(x, -1, 1).copy()))
+    theirs = theirs if isinstance(theirs, tuple) else (theirs,)
+    aux = len(theirs) > 1
+    ours = getattr(kcc, name)(weights=path, classifier_activation=None, aux=aux, **options)
+    path.unlink()
+    got = keras.tree.map_structure(keras.ops.convert_to_numpy, ours(x, training=False))
+    got = [got.pop("predictions"), *(got[key] for key in sorted(got))] if aux else [got]
+    for a, b in zip(got, theirs, strict=True):
+        np.testing.assert_allclose(a, b.numpy(), rtol=0, atol=1e-4 * b.abs().max().item())
     trainable = sum(p.numel() for p in module.parameters())
     assert trainable == sum(math.prod(w.shape) for w in ours.trainable_weights)
-    if not options:
+    if not options and not aux:
         assert trainable == getattr(kcc, name).spec.params
     del ours
     gc.collect()
@@ -87,6 +94,87 @@ def test_timm_others(theirs, ours, options, tmp_path):
     path = tmp_path / "theirs.safetensors"
     safetensors.save_file(module.state_dict(), path)
     compare(module, ours, path, **options)
+
+
+X299 = np.random.default_rng(0).normal(size=(2, 299, 299, 3)).astype("float32")
+
+
+def crop(height, width):
+    """Images of that size, and the option that makes our models take them."""
+    return {"x": X299[:, :height, :width], "input_shape": (height, width, 3)}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "options"),
+    [
+        ("inception_v3", "InceptionV3", {"scale": True, "count_padding": True}),
+        ("inception_v4", "InceptionV4", {}),
+        ("inception_resnet_v2", "InceptionResNetV2", {"scale": True}),
+    ],
+)
+@pytest.mark.parametrize("size", [(299, 299), (131, 106)])
+def test_timm_inceptions(theirs, ours, options, size, tmp_path):
+    module = randomize(timm.create_model(theirs))
+    path = tmp_path / "theirs.safetensors"
+    safetensors.save_file(module.state_dict(), path)
+    compare(module, ours, path, **options, **crop(*size))
+
+
+@pytest.mark.parametrize("aux", [True, False])
+def test_auxiliary_classifier_of_inception_v3(aux, tmp_path):
+    """Under torchvision's names, which timm has kept, for a model with and without it."""
+    module = randomize(timm.create_model("inception_v3", aux_logits=True))
+    path = tmp_path / "theirs.pth"
+    torch.save(module.state_dict(), path)
+    assert sum(p.numel() for p in module.parameters()) == 27_161_264
+    if not aux:
+        module.aux_logits, module.AuxLogits = False, None
+    compare(module, "InceptionV3", path, scale=True, count_padding=True, **crop(299, 299))
+
+
+@pytest.mark.parametrize("ones", [True, False])
+def test_scales_of_one(ones, tmp_path):
+    """Networks that came from TensorFlow have scales of 1, and load where there are none."""
+    module = randomize(timm.create_model("inception_v3"))
+    for name, weight in module.named_parameters():
+        if name.endswith("bn.weight"):
+            weight.data.fill_(1.0)
+    if not ones:
+        module.Conv2d_1a_3x3.bn.weight.data[3] = 0.5
+    path = tmp_path / "theirs.safetensors"
+    safetensors.save_file(module.state_dict(), path)
+    if not ones:
+        with pytest.raises(ValueError, match="build the model with scale=True"):
+            kcc.InceptionV3(weights=path)
+        return
+    ours = kcc.InceptionV3(weights=path, count_padding=True, classifier_activation=None)
+    with torch.no_grad():
+        theirs = module(torch.from_numpy(np.moveaxis(X299, -1, 1).copy())).numpy()
+    got = keras.ops.convert_to_numpy(ours(X299, training=False))
+    np.testing.assert_allclose(got, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "size"),
+    [
+        ("bninception", "BNInception", (224, 224)),
+        ("bninception", "BNInception", (225, 223)),
+        ("inceptionresnetv1", "InceptionResNetV1", (299, 299)),
+        ("inceptionresnetv1", "InceptionResNetV1", (131, 106)),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_pytorchcv(theirs, ours, size, suffix, tmp_path):
+    provider = pytest.importorskip("pytorchcv.model_provider", reason="compares with pytorchcv")
+    module = randomize(provider.get_model(theirs))
+    # Its last pool is for one size of image only.
+    module.features.final_pool = torch.nn.AdaptiveAvgPool2d(1)
+    path = tmp_path / f"theirs{suffix}"
+    if suffix == ".pth":
+        torch.save(module.state_dict(), path)
+    else:
+        safetensors.save_file(module.state_dict(), path)
+    compare(module, ours, path, **crop(*size))
 
 
 class TorchvisionLayout(torch.nn.Module):
