@@ -187,7 +187,7 @@ def _make_builder(parts: _Parts) -> Builder:
             for layer in own.layers[0 if input_tensor is None else 1 :]:
                 layer.name = prefix + layer.name
         # Built again, from the start, with the names that it shall have.
-        inputs = keras.utils.get_source_inputs(image)
+        inputs = _source_inputs(image)
         return keras.Model(
             inputs[0] if len(inputs) == 1 else inputs,
             outputs,
@@ -205,6 +205,26 @@ def _make_builder(parts: _Parts) -> Builder:
     named = cast(Builder, builder)
     named.spec = spec
     return named
+
+
+def _source_inputs(tensor: Any) -> list[Any]:
+    """The inputs of the graph that a tensor comes from, in order.
+
+    `keras.utils.get_source_inputs` goes every way through the graph, and an Inception network has
+    billions; this visits each tensor once.
+    """
+    found, seen, ahead = [], set(), [tensor]
+    while ahead:
+        one = ahead.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        operation, index, _ = one._keras_history
+        node = operation._inbound_nodes[index]
+        if node.is_input:
+            found.append(one)
+        ahead += reversed(node.input_tensors)
+    return found
 
 
 def _values(parts: _Parts, options: dict[str, Any]) -> dict[str, Any]:
