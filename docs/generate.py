@@ -28,9 +28,10 @@ trainable ones of the model as built without arguments. MACs are the multiply-ad
 convolutions and dense layers, for one image of the input size, in millions. Features are the
 channels of the last feature map, and the stride is the number of pixels of the image for each of
 its cells. The errors are those that the paper reports, on the validation set of ImageNet where
-nothing else is said, and not of the weights offered here. Preprocessing is the mode of `preprocess_input` that the training used. Weights are the
-tags that `weights=` takes; where there are none, nobody's weights are offered. Untrained networks
-start from Keras's initial values, not the paper's, but for LeNet-5.
+nothing else is said, and not of the weights offered here. Preprocessing is the mode of
+`preprocess_input` that the training used. Weights are the tags that `weights=` takes; where there
+are none, nobody's weights are offered. Untrained networks start from Keras's initial values, not
+the paper's, but for LeNet-5.
 """
 
 

@@ -86,7 +86,7 @@ class ModelSpec:
         channels: Channels of the published input.
         classes: Classes of the published classifier.
         preprocessing: Mode of `preprocess_input` that the paper's training used.
-        torch_preprocessing: Mode that the checkpoints in PyTorch's layout were trained with.
+        torch_preprocessing: Mode that checkpoints in PyTorch's layout were trained with.
         classifier: Name of the layer that holds the classifier's weights.
         fixed_top: Whether the classifier is tied to one image size, as a flattening one is.
         aux_taps: Names of the layers that the auxiliary classifiers hang on.

@@ -208,3 +208,13 @@ def test_both_shapes_given():
     assert model.output_shape == (None, 2, 1, 512)
     with pytest.raises(ValueError, match=r"that of `input_tensor`, \(64, 48, 3\)"):
         kcc.VGG11(input_tensor=image, input_shape=(64, 64, 3), include_top=False)
+
+
+def test_a_network_behind_a_graph_of_many_ways():
+    """Sixty forks make 2**60 ways from the input to the end; each tensor is to be seen once."""
+    images = [keras.Input((32, 32, 1), name=name) for name in ("left", "right")]
+    x = keras.layers.Concatenate(name="both")(images)
+    for i in range(60):
+        x = keras.layers.Add(name=f"add{i}")([x, x])
+    model = kcc.LeNet5(input_tensor=x)
+    assert [one.name for one in model.inputs] == ["left", "right"]

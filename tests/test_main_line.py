@@ -65,6 +65,25 @@ def test_googlenets_table():
     }
 
 
+def test_torchvisions_googlenet():
+    model = kcc.GoogLeNetBN(aux=True)
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == 13_004_888
+    shapes = {
+        "pool1": (56, 56, 64),
+        "pool2": (28, 28, 192),
+        "pool3": (14, 14, 480),
+        "pool4": (7, 7, 832),
+        "aux1_pool": (4, 4, 512),
+        "aux2_pool": (4, 4, 528),
+    }
+    assert {name: model.get_layer(name).output.shape[1:] for name in shapes} == shapes
+    assert model.get_layer("inception_3a_5x5").kernel_size == (3, 3)
+    assert model.get_layer("dropout").rate == 0.2
+    assert model.get_layer("aux1_dropout").rate == 0.7
+    small = kcc.GoogLeNetBN(aux=True, input_shape=(32, 32, 3))
+    assert small.get_layer("aux1_pool").input.shape[1:] == (2, 2, 512)
+
+
 def test_auxiliary_heads_need_room():
     with pytest.raises(ValueError, match="GoogLeNet with aux=True needs images of at least 65x65"):
         kcc.GoogLeNet(aux=True, input_shape=(64, 64, 3))
@@ -379,3 +398,139 @@ def test_pools_of_a_reduction_cell_at_the_edge(edge_zeros, in_maxima, in_average
         np.testing.assert_array_equal(right, left)
         expected = np.nanmean(zeros if in_averages else seen, axis=0)
         np.testing.assert_allclose(mean, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [
+        (
+            "BNInception",
+            {
+                "pool1": (56, 56, 64),
+                "conv2_3x3": (56, 56, 192),
+                "pool2": (28, 28, 192),
+                "inception_3a_output": (28, 28, 256),
+                "inception_3b_output": (28, 28, 320),
+                "inception_3c_output": (14, 14, 576),
+                "inception_4d_output": (14, 14, 608),
+                "inception_4e_output": (7, 7, 1056),
+                "inception_5b_output": (7, 7, 1024),
+            },
+        ),
+        (
+            "InceptionV2",  # table 1, which gives the inputs of its rows
+            {
+                "activation": (149, 149, 32),
+                "activation_1": (147, 147, 32),
+                "activation_2": (147, 147, 64),
+                "pool1": (73, 73, 64),
+                "activation_3": (71, 71, 80),
+                "activation_4": (35, 35, 192),
+                "activation_5": (35, 35, 288),
+                "mixed2": (17, 17, 768),
+                "mixed7": (8, 8, 1280),
+                "mixed9": (8, 8, 2048),
+                "avg_pool": (2048,),
+            },
+        ),
+        (
+            "InceptionV3",
+            {
+                "pool1": (73, 73, 64),
+                "pool2": (35, 35, 192),
+                "mixed0": (35, 35, 256),
+                "mixed2": (35, 35, 288),
+                "mixed3": (17, 17, 768),
+                "mixed7": (17, 17, 768),
+                "mixed8": (8, 8, 1280),
+                "mixed10": (8, 8, 2048),
+            },
+        ),
+        (
+            "InceptionV4",  # figures 3 and 9
+            {
+                "mixed_3a": (73, 73, 160),
+                "mixed_4a": (71, 71, 192),
+                "mixed_5a": (35, 35, 384),
+                "module35_4": (35, 35, 384),
+                "reduction35": (17, 17, 1024),
+                "module17_7": (17, 17, 1024),
+                "reduction17": (8, 8, 1536),
+                "module8_3": (8, 8, 1536),
+            },
+        ),
+        (
+            "InceptionResNetV1",  # figures 14 and 15
+            {
+                "activation_5": (35, 35, 256),
+                "block35_5_ac": (35, 35, 256),
+                "mixed_6a": (17, 17, 896),
+                "block17_10_ac": (17, 17, 896),
+                "mixed_7a": (8, 8, 1792),
+                "block8_6_add": (8, 8, 1792),
+            },
+        ),
+        (
+            "InceptionResNetV2",
+            {
+                "mixed_5b": (35, 35, 320),
+                "mixed_6a": (17, 17, 1088),
+                "mixed_7a": (8, 8, 2080),
+                "block8_10_add": (8, 8, 2080),
+                "conv_7b_ac": (8, 8, 1536),
+            },
+        ),
+    ],
+)
+def test_tables_of_the_inceptions(name, shapes):
+    model = kcc.build(name)
+    assert {layer: model.get_layer(layer).output.shape[1:] for layer in shapes} == shapes
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "params"),
+    [
+        ("BNInception", {"bias": False}, 11_285_224),
+        ("InceptionV3", {"scale": True}, 23_834_568),
+        ("InceptionV3", {"scale": True, "aux": True}, 27_161_264),
+        ("InceptionResNetV2", {"scale": True}, 55_843_464),
+        # FaceNet's, for VGGFace2, and the paper's classifier
+        ("InceptionResNetV1", {"classes": 8631}, 27_910_327),
+        ("InceptionResNetV1", {"units": 0}, 23_995_624 - 512 * 1794 - 513_000 + 1_793_000),
+    ],
+)
+def test_forms_of_the_inceptions(name, options, params):
+    assert count(kcc.build(name, **options)).params == params
+
+
+@pytest.mark.parametrize("name", ["InceptionResNetV1", "InceptionResNetV2"])
+def test_residuals_are_scaled(name):
+    model = kcc.build(name, include_top=False)
+    factors = {layer.name: layer.scale for layer in model.layers if layer.name.endswith("_scale")}
+    *others, last = factors
+    assert last.startswith("block8")
+    assert factors.pop(last) == 1.0
+    assert f"{last.removesuffix('_scale')}_ac" not in {layer.name for layer in model.layers}
+    kinds = {"block35": 0.17, "block17": 0.1, "block8": 0.2}
+    assert factors == {name: kinds[name.split("_")[0]] for name in others}
+
+
+@pytest.mark.parametrize("side", [224, 225, 239, 250, 256])
+def test_bn_inception_halves_maps_of_any_size(side):
+    """Caffe's and PyTorch's networks stop at the first map of odd size."""
+    model = kcc.BNInception(include_top=False, input_shape=(side, side, 3))
+    assert model.output_shape[1] in (7, 8)
+
+
+@pytest.mark.parametrize("name", ["InceptionV4", "InceptionResNetV1", "InceptionResNetV2"])
+def test_repeats_of_the_inceptions(name):
+    with pytest.raises(ValueError, match=r"`repeats` must hold 3 numbers. Received: repeats=\(1,"):
+        kcc.build(name, repeats=(1, 1))
+
+
+def test_the_auxiliary_classifier_of_inception_v3():
+    model = kcc.InceptionV3(aux=True)
+    assert model.get_layer("aux1_pool").output.shape[1:] == (5, 5, 768)
+    assert model.get_layer("aux1_conv1").output.shape[1:] == (1, 1, 768)
+    with pytest.raises(ValueError, match="needs images of at least 299x299"):
+        kcc.InceptionV3(aux=True, input_shape=(298, 298, 3))

@@ -13,14 +13,15 @@ import keras_cnn_classics as kcc
 from keras_cnn_classics import registry
 from keras_cnn_classics.applications import vgg
 from keras_cnn_classics.registry import WeightsFile, WeightsSource
-from keras_cnn_classics.weights import _download
+from keras_cnn_classics.weights import _download, preprocessing_of
 
 TINY = {"width": 16, "units": (32, 24), "input_shape": (32, 32, 3)}
 X = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
 
 
 def run(model):
-    return keras.ops.convert_to_numpy(model(X, training=False))
+    y = model(X, training=False)
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, y)
 
 
 def write_legacy_h5(model, path):
@@ -326,3 +327,45 @@ def test_unreachable(monkeypatch, tmp_path):
     gone = WeightsFile((tmp_path / "gone.h5").as_uri(), "md5:" + "0" * 32)
     with pytest.raises(OSError, match="could not be downloaded"):
         _download.fetch(gone)
+
+
+AUXILIARY = {"width": 0.25, "classes": 5, "input_shape": (32, 32, 3)}
+
+
+@pytest.mark.parametrize("form", ["weights.h5", "keras", "h5"])
+def test_auxiliary_classifiers_are_left_out_where_the_network_has_none(form, tmp_path):
+    """The parity tests do the same with checkpoints of PyTorch."""
+    path = tmp_path / f"trained.{form}"
+    trained = kcc.GoogLeNetBN(**AUXILIARY, aux=True)
+    if form == "weights.h5":
+        trained.save_weights(path)
+    elif form == "keras":
+        trained.save(path)
+    else:
+        write_legacy_h5(trained, path)
+    expected = run(trained)
+    both = run(kcc.GoogLeNetBN(**AUXILIARY, aux=True, weights=path))
+    alone = run(kcc.GoogLeNetBN(**AUXILIARY, weights=path))
+    np.testing.assert_allclose(both["aux2"], expected["aux2"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(alone, expected["predictions"], rtol=1e-5, atol=1e-6)
+
+
+def test_auxiliary_classifiers_are_not_made_up(tmp_path):
+    kcc.GoogLeNetBN(**AUXILIARY).save_weights(tmp_path / "plain.weights.h5")
+    with pytest.raises(ValueError, match="missing layers aux1_conv"):
+        kcc.GoogLeNetBN(**AUXILIARY, aux=True, weights=tmp_path / "plain.weights.h5")
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "mode"),
+    [
+        ("InceptionV3", None, "tf"),
+        ("InceptionV3", "a.pth", "tf"),
+        ("BNInception", "a.pth", "caffe"),
+        ("GoogLeNet", None, "caffe"),
+        ("VGG16", "a.safetensors", "torch"),
+        ("VGG16", "a.h5", "caffe"),
+    ],
+)
+def test_the_preprocessing_that_goes_with_a_file(name, weights, mode):
+    assert preprocessing_of(kcc.get_builder(name).spec, weights) == mode

@@ -16,6 +16,10 @@ from .vgg import VGG13BN as VGG13BN
 from .vgg import VGG16BN as VGG16BN
 from .vgg import VGG19BN as VGG19BN
 from .googlenet import GoogLeNet as GoogLeNet
+from .googlenet import GoogLeNetBN as GoogLeNetBN
+from .bn_inception import BNInception as BNInception
+from .inception_v2 import InceptionV2 as InceptionV2
+from .inception_v3 import InceptionV3 as InceptionV3
 from .resnet import ResNet18 as ResNet18
 from .resnet import ResNet34 as ResNet34
 from .resnet import ResNet50 as ResNet50
@@ -51,6 +55,9 @@ from .mobilenet import MobileNet as MobileNet
 from .mobilenet_v2 import MobileNetV2 as MobileNetV2
 from .squeezenet import SqueezeNet1_0 as SqueezeNet1_0
 from .squeezenet import SqueezeNet1_1 as SqueezeNet1_1
+from .inception_v4 import InceptionV4 as InceptionV4
+from .inception_resnet import InceptionResNetV1 as InceptionResNetV1
+from .inception_resnet import InceptionResNetV2 as InceptionResNetV2
 from .resnet_v2 import ResNet50V2 as ResNet50V2
 from .resnet_v2 import ResNet101V2 as ResNet101V2
 from .resnet_v2 import ResNet152V2 as ResNet152V2

@@ -66,7 +66,8 @@ def architecture(
 
     Args:
         head: Classifier: `head(x, classes, classifier_activation, *, ...)`.
-        aux_head: Classifier for the layers named in `aux_taps`, if the paper has any.
+        aux_head: Classifier for the layers named in `aux_taps`, if the paper has any; it is given
+            those options of trunk and head that it has too.
         torch_names: Gives each layer's name in PyTorch checkpoints, from the variant's options.
         **shared: Fields of `ModelSpec` that all variants share.
 
@@ -173,7 +174,7 @@ def _make_builder(parts: _Parts) -> Builder:
                     aux,
                     options,
                 )
-            inputs = keras.utils.get_source_inputs(image)
+            inputs = _source_inputs(image)
             start = inputs[0] if len(inputs) == 1 else inputs
             full_name = name or prefix + spec.name.lower()
             model = keras.Model(start, outputs, name=full_name)
@@ -213,6 +214,26 @@ def _make_builder(parts: _Parts) -> Builder:
     return named
 
 
+def _source_inputs(tensor: Any) -> list[Any]:
+    """The inputs of the graph that a tensor comes from, in order.
+
+    `keras.utils.get_source_inputs` goes every way through the graph, and an Inception network has
+    billions; this visits each tensor once.
+    """
+    found, seen, ahead = [], set(), [tensor]
+    while ahead:
+        one = ahead.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        operation, index, _ = one._keras_history
+        node = operation._inbound_nodes[index]
+        if node.is_input:
+            found.append(one)
+        ahead += reversed(node.input_tensors)
+    return found
+
+
 def _values(parts: _Parts, options: dict[str, Any]) -> dict[str, Any]:
     return {**{key: option.default for key, option in parts.options.items()}, **options}
 
@@ -242,7 +263,8 @@ def _connect(
     assert parts.aux_head is not None  # `aux` was checked against the spec
     taps = keras.Model(image, features)
     outputs = {"predictions": x}
+    own = {key: values[key] for key in _options(parts.aux_head) if key in values}
     for i, tap in enumerate(parts.spec.aux_taps, 1):
         y = taps.get_layer(tap).output
-        outputs[f"aux{i}"] = parts.aux_head(y, classes, activation, name=f"aux{i}")
+        outputs[f"aux{i}"] = parts.aux_head(y, classes, activation, name=f"aux{i}", **own)
     return outputs

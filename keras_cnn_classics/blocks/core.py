@@ -118,9 +118,21 @@ def conv(
     return kind(filters, kernel, strides, padding, activation=activation, name=name, **kwargs)(x)
 
 
-def conv_bn(x: Any, filters: int, kernel: int, *, name: str, epsilon: float = 1e-5) -> Any:
-    """Convolution with bias, batch normalization and ReLU, as torchvision's VGG has them."""
-    x = conv(x, filters, kernel, name=name, activation=None)
+def conv_bn(
+    x: Any,
+    filters: int,
+    kernel: int,
+    strides: int = 1,
+    *,
+    name: str,
+    epsilon: float = 1e-5,
+    **kwargs: Any,
+) -> Any:
+    """Convolution, batch normalization and ReLU: `{name}`, `{name}_bn`, `{name}_relu`.
+
+    The convolution has a bias, as in torchvision's VGG, unless `use_bias=False` says otherwise.
+    """
+    x = conv(x, filters, kernel, strides, name=name, activation=None, **kwargs)
     return norm_relu(x, name=name, epsilon=epsilon)
 
 
@@ -171,3 +183,21 @@ def ceil_pool(x: Any, *, name: str) -> Any:
     """
     x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x)
     return max_pool(x, name=name)
+
+
+def smooth(x: Any, *, name: str, count_padding: bool = False) -> Any:
+    """Average of 3x3 around each cell.
+
+    Args:
+        x: Feature map.
+        name: Name of the layer.
+        count_padding: Whether the zeros beyond the edge count, as in Caffe and by default in
+            PyTorch; else windows at the edge average what they see, as in TensorFlow.
+
+    Returns:
+        A feature map of the same shape.
+    """
+    if count_padding:
+        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+    padding = "valid" if count_padding else "same"
+    return layers.AveragePooling2D(3, 1, padding, name=name)(x)

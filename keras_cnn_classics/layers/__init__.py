@@ -1,5 +1,6 @@
 """Layers: the mathematics that the papers brought and Keras lacks."""
 
+from keras_cnn_classics.layers.adaptive_pooling import AdaptiveAveragePooling
 from keras_cnn_classics.layers.channel_padding import ChannelPadding
 from keras_cnn_classics.layers.grouped_conv import GroupedConv2D
 from keras_cnn_classics.layers.initializers import FanInUniform
@@ -12,6 +13,7 @@ from keras_cnn_classics.layers.stochastic_depth import StochasticDepth
 from keras_cnn_classics.layers.subsampling import TrainableSubsampling
 
 __all__ = [
+    "AdaptiveAveragePooling",
     "ChannelPadding",
     "EuclideanRBF",
     "FanInUniform",

@@ -39,7 +39,8 @@ def load(
             `.h5`, `.safetensors`, `.pth`, `.pt` or `.th`.
         name: Name of the architecture, for messages. Defaults to the model's.
         include_top: Whether the model has its classifier. Without it, what follows the last
-            layer of the model in a file is left out.
+            layer of the model in a file is left out. Auxiliary classifiers that the model lacks
+            are left out in any case.
         classes: Number of the model's classes. Where published weights have another, the last
             layer keeps its values, and a warning is logged.
         classifier: Name of the layer whose weights make the classes.
@@ -78,8 +79,8 @@ def load(
 def preprocessing_of(spec: ModelSpec, weights: str | os.PathLike[str] | None) -> str:
     """The mode of `preprocess_input` that goes with a builder's `weights`.
 
-    Published weights say it themselves. For the path of a file it is the paper's, but for one in
-    PyTorch's layout that of PyTorch packages.
+    Published weights say it themselves. Checkpoints in PyTorch's layout were mostly trained with
+    PyTorch's, whatever the paper's; the spec knows those that were not.
     """
     if isinstance(weights, str) and weights in spec.weights:
         return spec.weights[weights].preprocessing
@@ -123,8 +124,10 @@ def _compare(configs: Sequence[Any], layers: Sequence[Any], *, include_top: bool
 
     Dropout does not count, as it does nothing in use, nor does the last layer's activation:
     training often has scores for its output. Without the classifier, what follows the last
-    weights of the model does not count either.
+    weights of the model does not count either, nor do auxiliary classifiers.
     """
+    layers = [layer for layer in layers if not _auxiliary(layer.name)]
+    configs = [one for one in configs if not _auxiliary(one["config"]["name"])]
     ours = [
         (type(layer).__name__, keras.saving.serialize_keras_object(layer)["config"], layer.weights)
         for layer in layers
@@ -230,7 +233,9 @@ def _assign(
         if found != shapes:
             misshapen.append(f"{name} {found} instead of {shapes}")
     order = list(arrays)
-    leftover = [name for name in order if name not in wanted and name not in fresh]
+    leftover = [
+        name for name in order if name not in wanted and name not in fresh and not _auxiliary(name)
+    ]
     if not include_top:
         # A file with a classifier fits a model without one: what follows the trunk is left out.
         last = max((i for i, name in enumerate(order) if name in wanted), default=-1)
@@ -248,6 +253,11 @@ def _assign(
         raise ValueError("; ".join(problems))
     for name, layer in wanted.items():
         layer.set_weights(arrays.pop(name))  # which frees the memory of each in turn
+
+
+def _auxiliary(name: str) -> bool:
+    """Whether a layer is part of an auxiliary classifier, which is for training only."""
+    return re.match(r"aux\d", name) is not None
 
 
 def _few(items: Sequence[str], most: int = 4) -> str:

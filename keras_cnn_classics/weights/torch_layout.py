@@ -38,14 +38,16 @@ def convert(
         ValueError: If the checkpoint has tensors that `names` does not account for, or scales of
             batch normalizations that the model does not have.
     """
-    flattened: tuple[int, ...] | None = None
+    # What was a feature map until a `Flatten`, by the identity of the tensor.
+    flattened: dict[int, tuple[int, ...]] = {}
     kinds: dict[str, tuple[Any, tuple[int, ...] | None]] = {}
     for layer in layers:
-        kinds[layer.name] = (layer, flattened)
+        before = flattened.get(id(layer.input))
+        kinds[layer.name] = (layer, before)
         if isinstance(layer, keras.layers.Flatten):
-            flattened = tuple(layer.input.shape[1:])
-        elif isinstance(layer, keras.layers.Dense):
-            flattened = None
+            flattened[id(layer.output)] = tuple(layer.input.shape[1:])
+        elif before and not isinstance(layer, keras.layers.Dense):
+            flattened[id(layer.output)] = before
 
     converted = {}
     rest = {key for key in tensors if not key.endswith("num_batches_tracked")}

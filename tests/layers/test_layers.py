@@ -224,6 +224,8 @@ def test_fan_in_uniform():
         (lambda: layers.EuclideanRBF([1.0, 2.0]), r"\(units, features\)"),
         (lambda: layers.EuclideanRBF(np.zeros((2, 3)))(X[:, 0, 0]), r"\(batch, 3\)"),
         (lambda: layers.SamePadding2D(2, 3), "at most `pool_size`"),
+        (lambda: layers.AdaptiveAveragePooling(0), "positive"),
+        (lambda: layers.AdaptiveAveragePooling(2)(keras.Input((None, 8, 3))), "known height"),
         (lambda: FanInUniform(0), "positive"),
     ],
 )
@@ -360,3 +362,17 @@ def test_grouped_conv_is_a_conv():
     assert counted[0].params == counted[1].params
     with pytest.raises(ValueError, match="evenly divisible"):
         layers.GroupedConv2D(8, 3, groups=3)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("side", [1, 3, 4, 8])
+def test_adaptive_average_pooling(side, data_format):
+    """PyTorch's windows, one by one: they overlap, or repeat cells of an axis that is too short."""
+    height, width = X.shape[1:3]
+    expected = np.empty((2, side, side, 6), "float32")
+    for i in range(side):
+        for j in range(side):
+            top, bottom = int(np.floor(i * height / side)), int(np.ceil((i + 1) * height / side))
+            left, right = int(np.floor(j * width / side)), int(np.ceil((j + 1) * width / side))
+            expected[:, i, j] = X[:, top:bottom, left:right].mean((1, 2))
+    check(layers.AdaptiveAveragePooling(side, data_format=data_format), X, expected)

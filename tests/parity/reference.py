@@ -21,7 +21,7 @@ def randomize(module, gain=1.0):
     """
     generator = torch.Generator().manual_seed(1)
     for part in module.modules():
-        if isinstance(part, torch.nn.BatchNorm2d):
+        if isinstance(part, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
             part.running_mean.normal_(0, 0.5, generator=generator)
             part.running_var.uniform_(0.5, 2.0, generator=generator)
             part.weight.data.uniform_(0.5 * gain, 1.5 * gain, generator=generator)
@@ -34,12 +34,25 @@ def randomize(module, gain=1.0):
     return module.eval()
 
 
-def agree(ours, module, x):
-    """Asserts that the model and the module give the same."""
+def near(ours, theirs, x):
+    """Asserts that the model gives these answers, one tensor or several by name."""
+    got = keras.tree.map_structure(keras.ops.convert_to_numpy, ours(x, training=False))
+    got = got if isinstance(got, dict) else {"predictions": got}
+    theirs = theirs if isinstance(theirs, dict) else {"predictions": theirs}
+    assert set(got) == set(theirs)
+    for name, expected in theirs.items():
+        atol = 1e-4 * expected.abs().max().item()
+        np.testing.assert_allclose(got[name], expected.numpy(), rtol=0, atol=atol, err_msg=name)
+
+
+def answers(module, x):
+    """What a module gives for images, channels last; by our names if it has auxiliary answers."""
     with torch.no_grad():
-        theirs = module(torch.from_numpy(np.moveaxis(x, -1, 1).copy())).numpy()
-    got = keras.ops.convert_to_numpy(ours(x, training=False))
-    np.testing.assert_allclose(got, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
+        y = module(torch.from_numpy(np.moveaxis(x, -1, 1).copy()))
+    if not isinstance(y, tuple):
+        return y
+    names = ["predictions", *(f"aux{i}" for i in range(1, len(y)))]
+    return dict(zip(names, y, strict=True))
 
 
 def compare(module, name, folder, x=X, *, state=None, **options):
@@ -54,6 +67,8 @@ def compare(module, name, folder, x=X, *, state=None, **options):
         **options: Options of our builder.
     """
     build = getattr(kcc, name)
+    theirs = answers(module, x)
+    options["aux"] = isinstance(theirs, dict)
     state = state or module.state_dict()
     torch.save(state, folder / "theirs.pth")
     save_file(state, folder / "theirs.safetensors")
@@ -64,10 +79,10 @@ def compare(module, name, folder, x=X, *, state=None, **options):
     for a, b in zip(ours.weights, again.weights, strict=True):
         np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (a, b)))
     del again
-    agree(ours, module, x)
+    near(ours, theirs, x)
     trainable = sum(p.numel() for p in module.parameters())
     assert trainable == sum(math.prod(w.shape) for w in ours.trainable_weights)
-    if not options:
+    if options == {"aux": False}:
         assert trainable == build.spec.params
     del ours
     gc.collect()

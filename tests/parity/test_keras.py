@@ -10,6 +10,12 @@ from rough import randomize
 
 import keras_cnn_classics as kcc
 
+# Layers without weights that Keras leaves without names.
+UNNAMED = (
+    *("input", "zero_padding", "max_pooling", "average_pooling", "global", "concatenate"),
+    "custom_scale_layer",
+)
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("include_top", [True, False])
@@ -21,9 +27,11 @@ import keras_cnn_classics as kcc
         *("ResNet50V2", "ResNet101V2", "ResNet152V2"),
         *("DenseNet121", "DenseNet169", "DenseNet201"),
         *("MobileNet", "MobileNetV2"),
+        *("InceptionV3", "InceptionResNetV2"),
     ],
 )
 def test_parity(name, include_top, tmp_path):
+    keras.utils.clear_session()  # which starts Keras's own numbers of layers afresh
     theirs = getattr(keras.applications, name)(weights=None, include_top=include_top)
     randomize(theirs)
     theirs.save(tmp_path / "theirs.h5")
@@ -33,10 +41,11 @@ def test_parity(name, include_top, tmp_path):
     kept = {
         layer.name
         for layer in theirs.layers
-        if not re.match("(input|zero_padding|global|max_pooling|.*_pad$)", layer.name)
+        if not re.match(f"({'|'.join(UNNAMED)}|.*_pad$)", layer.name)
     }
     assert kept <= {layer.name for layer in ours.layers}
-    x = np.random.default_rng(0).uniform(-120, 130, (2, 224, 224, 3)).astype("float32")
+    side = getattr(kcc, name).spec.input_size
+    x = np.random.default_rng(0).uniform(-120, 130, (2, side, side, 3)).astype("float32")
     a, b = (keras.ops.convert_to_numpy(m(x, training=False)) for m in (theirs, ours))
     np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * np.abs(a).max())
     del theirs, ours
@@ -174,3 +183,23 @@ def test_names_of_a_fresh_process():
     theirs = keras.applications.Xception(weights=None)
     named = [layer.name for layer in theirs.layers if layer.weights]
     assert [layer.name for layer in kcc.Xception().layers if layer.weights] == named
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["InceptionV3", "InceptionResNetV2"])
+@pytest.mark.parametrize("shape", [(75, 75, 3), (131, 106, 3)])
+def test_parity_of_numbered_layers_behind_others(name, shape, tmp_path):
+    """Keras's numbers go on from those of layers that the process has made before."""
+    keras.layers.Conv2D(1, 1)
+    keras.layers.BatchNormalization()
+    theirs = getattr(keras.applications, name)(weights=None, input_shape=shape, classes=9)
+    assert "conv2d" not in {layer.name for layer in theirs.layers}
+    randomize(theirs)
+    theirs.save(tmp_path / "theirs.h5")
+    ours = getattr(kcc, name)(weights=tmp_path / "theirs.h5", input_shape=shape, classes=9)
+    x = np.random.default_rng(0).uniform(-1, 1, (2, *shape)).astype("float32")
+    a, b = (keras.ops.convert_to_numpy(m(x, training=False)) for m in (theirs, ours))
+    np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * np.abs(a).max())
+    keras.utils.clear_session()
+    del theirs, ours
+    gc.collect()

@@ -1,0 +1,366 @@
+"""The Inception networks against timm, pytorchcv, torchvision's layout and the papers' tables."""
+
+import importlib
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+import keras_cnn_classics as kcc
+
+pytestmark = [pytest.mark.parity, pytest.mark.slow]
+
+timm = pytest.importorskip("timm", reason="the parity tests compare with timm")
+torch = pytest.importorskip("torch", reason="the parity tests compare with PyTorch")
+safetensors = pytest.importorskip("safetensors.torch")
+pytest.importorskip("pytorchcv", reason="the parity tests compare with pytorchcv")
+
+import rough  # noqa: E402
+from reference import compare, near, randomize  # noqa: E402
+
+
+def weights_of(model):
+    """Gives the model's layers rough weights; gives these back, by layer."""
+    rough.randomize(model)
+    return {
+        layer.name: [torch.from_numpy(v) for v in layer.get_weights()] for layer in model.layers
+    }
+
+
+X299 = np.random.default_rng(0).normal(size=(2, 299, 299, 3)).astype("float32")
+
+
+def crop(height, width):
+    """Images of that size, and the option that makes our models take them."""
+    return {"x": X299[:, :height, :width], "input_shape": (height, width, 3)}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "options"),
+    [
+        ("inception_v3", "InceptionV3", {"scale": True, "count_padding": True}),
+        ("inception_v4", "InceptionV4", {}),
+        ("inception_resnet_v2", "InceptionResNetV2", {"scale": True}),
+    ],
+)
+@pytest.mark.parametrize("size", [(299, 299), (131, 106)])
+def test_timm_inceptions(theirs, ours, options, size, tmp_path):
+    module = randomize(timm.create_model(theirs))
+    compare(module, ours, tmp_path, **options, **crop(*size))
+
+
+@pytest.mark.parametrize("aux", [True, False])
+def test_auxiliary_classifier_of_inception_v3(aux, tmp_path):
+    """Under torchvision's names, which timm has kept, for a model with and without it."""
+    module = randomize(timm.create_model("inception_v3", aux_logits=True))
+    state = module.state_dict()
+    assert sum(p.numel() for p in module.parameters()) == 27_161_264
+    if not aux:
+        module.aux_logits, module.AuxLogits = False, None
+    compare(
+        module,
+        "InceptionV3",
+        tmp_path,
+        state=state,
+        scale=True,
+        count_padding=True,
+        **crop(299, 299),
+    )
+
+
+@pytest.mark.parametrize("ones", [True, False])
+def test_scales_of_one(ones, tmp_path):
+    """Networks that came from TensorFlow have scales of 1, and load where there are none."""
+    module = randomize(timm.create_model("inception_v3"))
+    for name, weight in module.named_parameters():
+        if name.endswith("bn.weight"):
+            weight.data.fill_(1.0)
+    if not ones:
+        module.Conv2d_1a_3x3.bn.weight.data[3] = 0.5
+    path = tmp_path / "theirs.safetensors"
+    safetensors.save_file(module.state_dict(), path)
+    if not ones:
+        with pytest.raises(ValueError, match="build the model with scale=True"):
+            kcc.InceptionV3(weights=path)
+        return
+    ours = kcc.InceptionV3(weights=path, count_padding=True, classifier_activation=None)
+    with torch.no_grad():
+        theirs = module(torch.from_numpy(np.moveaxis(X299, -1, 1).copy())).numpy()
+    got = keras.ops.convert_to_numpy(ours(X299, training=False))
+    np.testing.assert_allclose(got, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "size"),
+    [
+        ("bninception", "BNInception", (224, 224)),
+        ("bninception", "BNInception", (225, 223)),
+        ("inceptionresnetv1", "InceptionResNetV1", (299, 299)),
+        ("inceptionresnetv1", "InceptionResNetV1", (131, 106)),
+    ],
+)
+def test_pytorchcv(theirs, ours, size, tmp_path):
+    models = importlib.import_module(f"pytorchcv.models.{theirs}")
+    module = randomize(getattr(models, theirs)(pretrained=False))
+    # Its last pool is for one size of image only.
+    module.features.final_pool = torch.nn.AdaptiveAvgPool2d(1)
+    compare(module, ours, tmp_path, **crop(*size))
+
+
+class BasicConv(torch.nn.Module):
+    """Convolution, batch normalization and ReLU under torchvision's names."""
+
+    def __init__(self, channels, filters, kernel, **kwargs):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(channels, filters, kernel, bias=False, **kwargs)
+        self.bn = torch.nn.BatchNorm2d(filters, eps=1e-3)
+
+    def forward(self, x):
+        return self.bn(self.conv(x)).relu()
+
+
+class Inception(torch.nn.Module):
+    """An inception module of torchvision's GoogLeNet, whose third branch is 3x3 too."""
+
+    def __init__(self, channels, n1, n3_reduce, n3, n5_reduce, n5, n_pool):
+        super().__init__()
+        sequence = torch.nn.Sequential
+        self.branch1 = BasicConv(channels, n1, 1)
+        self.branch2 = sequence(
+            BasicConv(channels, n3_reduce, 1), BasicConv(n3_reduce, n3, 3, padding=1)
+        )
+        self.branch3 = sequence(
+            BasicConv(channels, n5_reduce, 1), BasicConv(n5_reduce, n5, 3, padding=1)
+        )
+        pool = torch.nn.MaxPool2d(3, 1, padding=1, ceil_mode=True)
+        self.branch4 = sequence(pool, BasicConv(channels, n_pool, 1))
+
+    def forward(self, x):
+        return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], 1)
+
+
+class GoogLeNetAux(torch.nn.Module):
+    """torchvision's auxiliary classifier."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = BasicConv(channels, 128, 1)
+        self.fc1 = torch.nn.Linear(2048, 1024)
+        self.fc2 = torch.nn.Linear(1024, 1000)
+
+    def forward(self, x):
+        x = self.conv(torch.nn.functional.adaptive_avg_pool2d(x, (4, 4)))
+        return self.fc2(self.fc1(torch.flatten(x, 1)).relu())
+
+
+# Channels before the module, then the columns of the paper's table 1.
+GOOGLENET = {
+    "3a": (192, 64, 96, 128, 16, 32, 32),
+    "3b": (256, 128, 128, 192, 32, 96, 64),
+    "4a": (480, 192, 96, 208, 16, 48, 64),
+    "4b": (512, 160, 112, 224, 24, 64, 64),
+    "4c": (512, 128, 128, 256, 24, 64, 64),
+    "4d": (512, 112, 144, 288, 32, 64, 64),
+    "4e": (528, 256, 160, 320, 32, 128, 128),
+    "5a": (832, 256, 160, 320, 32, 128, 128),
+    "5b": (832, 384, 192, 384, 48, 128, 128),
+}
+
+
+class TorchvisionGoogLeNet(torch.nn.Module):
+    """GoogLeNet under torchvision's names; three answers with `aux`."""
+
+    def __init__(self, aux):
+        super().__init__()
+        self.aux = aux
+        self.conv1 = BasicConv(3, 64, 7, stride=2, padding=3)
+        self.conv2 = BasicConv(64, 64, 1)
+        self.conv3 = BasicConv(64, 192, 3, padding=1)
+        for name, row in GOOGLENET.items():
+            setattr(self, f"inception{name}", Inception(*row))
+        if aux:
+            self.aux1, self.aux2 = GoogLeNetAux(512), GoogLeNetAux(528)
+        self.fc = torch.nn.Linear(1024, 1000)
+
+    def forward(self, x):
+        def pool(y, size):
+            return torch.nn.functional.max_pool2d(y, size, 2, ceil_mode=True)
+
+        x = pool(self.conv3(self.conv2(pool(self.conv1(x), 3))), 3)
+        answers = []
+        for name in GOOGLENET:
+            x = getattr(self, f"inception{name}")(x)
+            if name in ("3b", "4e"):
+                x = pool(x, 3 if name == "3b" else 2)
+            if self.aux and name in ("4a", "4d"):
+                answers.append(self.aux1(x) if name == "4a" else self.aux2(x))
+        x = self.fc(x.mean((2, 3)))
+        return (x, *answers) if self.aux else x
+
+
+@pytest.mark.parametrize("aux", [True, False])
+@pytest.mark.parametrize("size", [(224, 224), (131, 106), (45, 38)])
+def test_torchvisions_googlenet(aux, size, tmp_path):
+    module = randomize(TorchvisionGoogLeNet(aux))
+    compare(module, "GoogLeNetBN", tmp_path, **crop(*size))
+
+
+def test_torchvisions_googlenet_without_its_auxiliary_classifiers(tmp_path):
+    module = randomize(TorchvisionGoogLeNet(aux=True))
+    state = module.state_dict()
+    module.aux = False
+    del module.aux1, module.aux2
+    compare(module, "GoogLeNetBN", tmp_path, state=state, **crop(97, 97))
+
+
+def googlenet_of_2014(x, weights):
+    """GoogLeNet in PyTorch functions, from our weights: the column of table 1, top to bottom."""
+    f = torch.nn.functional
+
+    def conv(y, name, stride=1):
+        kernel, bias = weights[name]
+        padding = (kernel.shape[0] - 1) // 2
+        # The far sides are padded more, as by TensorFlow; the paper does not say.
+        if stride == 2:
+            y, padding = f.pad(y, (2, 3, 2, 3)), 0
+        return f.relu(f.conv2d(y, kernel.permute(3, 2, 0, 1), bias, stride, padding))
+
+    def dense(y, name):
+        kernel, bias = weights[name]
+        return y @ kernel + bias
+
+    def pool(y):
+        return f.max_pool2d(y, 3, 2, ceil_mode=True)
+
+    def lrn(y):
+        return f.local_response_norm(y, 5, alpha=5e-4, beta=0.75, k=2.0)
+
+    def classify(y, name):
+        y = conv(f.avg_pool2d(y, 5, 3), f"{name}_conv")
+        y = y.permute(0, 2, 3, 1).flatten(1)
+        return dense(f.relu(dense(y, f"{name}_fc")), name)
+
+    answers = {}
+    x = lrn(pool(conv(x, "conv1", 2)))
+    x = pool(lrn(conv(conv(x, "conv2_reduce"), "conv2")))
+    for row in GOOGLENET:
+        name = f"inception_{row}"
+        x = torch.cat(
+            [
+                conv(x, f"{name}_1x1"),
+                conv(conv(x, f"{name}_3x3_reduce"), f"{name}_3x3"),
+                conv(conv(x, f"{name}_5x5_reduce"), f"{name}_5x5"),
+                conv(f.max_pool2d(x, 3, 1, 1), f"{name}_pool_proj"),
+            ],
+            1,
+        )
+        if row in ("4a", "4d"):
+            tap = "aux1" if row == "4a" else "aux2"
+            answers[tap] = classify(x, tap)
+        if row in ("3b", "4e"):
+            x = pool(x)
+    return {**answers, "predictions": dense(x.mean((2, 3)), "predictions")}
+
+
+def test_googlenet_of_2014():
+    model = kcc.GoogLeNet(classifier_activation=None, aux=True)
+    weights = weights_of(model)
+    x = np.random.default_rng(0).uniform(-120, 130, (2, 224, 224, 3)).astype("float32")
+    near(model, googlenet_of_2014(torch.from_numpy(np.moveaxis(x, -1, 1).copy()), weights), x)
+
+
+def inception_v2_of_table_1(x, weights):
+    """Inception v2 in PyTorch functions, with our weights in the order of their numbers.
+
+    The modules are those of the figures, with the filters that the kernels have.
+    """
+    f = torch.nn.functional
+    numbers = itertools.count()
+
+    def conv(y, height, width, stride=1, padding=True):
+        number = next(numbers)
+        name = f"_{number}" if number else ""
+        (kernel,) = weights[f"conv2d{name}"]
+        gamma, beta, mean, variance = weights[f"batch_normalization{name}"]
+        assert kernel.shape[:2] == (height, width)
+        y = f.conv2d(
+            y,
+            kernel.permute(3, 2, 0, 1),
+            stride=stride,
+            padding=(height // 2, width // 2) if padding else 0,
+        )
+        return f.relu(f.batch_norm(y, mean, variance, gamma, beta, eps=1e-3))
+
+    def average(y):
+        return f.avg_pool2d(y, 3, 1, 1, count_include_pad=False)
+
+    def rows_and_columns(y):
+        return torch.cat([conv(y, 1, 3), conv(y, 3, 1)], 1)
+
+    def figure_5(y):
+        return torch.cat(
+            [
+                conv(y, 1, 1),
+                conv(conv(y, 1, 1), 3, 3),
+                conv(conv(conv(y, 1, 1), 3, 3), 3, 3),
+                conv(average(y), 1, 1),
+            ],
+            1,
+        )
+
+    def figure_6(y):
+        one = conv(y, 1, 1)
+        seven = conv(conv(conv(y, 1, 1), 1, 7), 7, 1)
+        sevens = conv(conv(y, 1, 1), 7, 1)
+        sevens = conv(conv(conv(sevens, 1, 7), 7, 1), 1, 7)
+        return torch.cat([one, seven, sevens, conv(average(y), 1, 1)], 1)
+
+    def figure_7(y):
+        one = conv(y, 1, 1)
+        three = rows_and_columns(conv(y, 1, 1))
+        threes = rows_and_columns(conv(conv(y, 1, 1), 3, 3))
+        return torch.cat([one, three, threes, conv(average(y), 1, 1)], 1)
+
+    def is_map(side, depth):
+        assert x.shape[1:] == (depth, side, side)
+
+    is_map(299, 3)
+    x = conv(x, 3, 3, 2, padding=False)
+    is_map(149, 32)
+    x = conv(x, 3, 3, padding=False)
+    is_map(147, 32)
+    x = conv(x, 3, 3)
+    is_map(147, 64)
+    x = f.max_pool2d(x, 3, 2)
+    is_map(73, 64)
+    x = conv(x, 3, 3, padding=False)
+    is_map(71, 80)
+    x = conv(x, 3, 3, 2, padding=False)
+    is_map(35, 192)
+    x = conv(x, 3, 3)
+    is_map(35, 288)
+    x = figure_5(figure_5(x))
+    is_map(35, 288)
+    large = conv(x, 3, 3, 2, padding=False)
+    double = conv(conv(conv(x, 1, 1), 3, 3), 3, 3, 2, padding=False)
+    x = torch.cat([large, double, f.max_pool2d(x, 3, 2)], 1)
+    is_map(17, 768)
+    x = figure_6(figure_6(figure_6(figure_6(x))))
+    is_map(17, 768)
+    large = conv(conv(x, 1, 1), 3, 3, 2, padding=False)
+    seven = conv(conv(conv(conv(x, 1, 1), 1, 7), 7, 1), 3, 3, 2, padding=False)
+    x = torch.cat([large, seven, f.max_pool2d(x, 3, 2)], 1)
+    is_map(8, 1280)
+    x = figure_7(figure_7(x))
+    is_map(8, 2048)
+    kernel, bias = weights["predictions"]
+    assert f"conv2d_{next(numbers)}" not in weights
+    return {"predictions": x.mean((2, 3)) @ kernel + bias}
+
+
+def test_inception_v2():
+    model = kcc.InceptionV2(classifier_activation=None)
+    weights = weights_of(model)
+    x = torch.from_numpy(np.moveaxis(X299, -1, 1).copy())
+    near(model, inception_v2_of_table_1(x, weights), X299)
