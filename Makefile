@@ -10,12 +10,13 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 # Two runs of pip in one environment would get in each other's way.
 .NOTPARALLEL:
-.PHONY: help demo test parity lint docs clean
+.PHONY: help demo test parity test-all lint docs clean
 
 help:
 	@echo "make demo    train LeNet-5 on handwritten digits and show the results, in demo/"
 	@echo "make test    run the tests"
 	@echo "make parity  compare with PyTorch packages, which it installs"
+	@echo "make test-all  run these tests and the slow ones too"
 	@echo "make lint    check style, types and the direction of imports"
 	@echo "make docs    write the tables of models and build the site, in site/"
 	@echo "make clean   delete outputs and caches; .venv stays"
@@ -24,10 +25,13 @@ demo: .venv/.installed-core
 	$(BIN)/keras-cnn-classics demo --output demo
 
 test: .venv/.installed-test
-	$(BIN)/python -m pytest -n auto -m "not parity"
+	$(BIN)/python -m pytest -n auto -m "not parity and not slow"
 
 parity: .venv/.installed-test .venv/.installed-parity
-	$(BIN)/python -m pytest -m parity
+	$(BIN)/python -m pytest -n auto -m "parity and not slow"
+
+test-all: .venv/.installed-test .venv/.installed-parity
+	$(BIN)/python -m pytest -n auto
 
 # All of them run, so that one look shows everything there is to mend.
 lint: .venv/.installed-dev
@@ -65,5 +69,5 @@ $(BIN)/pip:
 # nothing of it, so it stays out, and timm's other needs are named here.
 .venv/.installed-parity: Makefile | $(BIN)/pip
 	$(PIP) install torch==2.13.0 pyyaml huggingface_hub safetensors
-	$(PIP) install --no-deps timm==1.0.31
+	$(PIP) install --no-deps timm==1.0.31 pytorchcv==0.0.74
 	@touch $@

@@ -72,6 +72,8 @@ from .senet import SEResNet152 as SEResNet152
 from .senet import SEResNeXt50_32x4d as SEResNeXt50_32x4d
 from .senet import SEResNeXt101_32x4d as SEResNeXt101_32x4d
 from .senet import SEVGG16 as SEVGG16
+from .senet import SEBNInception as SEBNInception
+from .senet import SEInceptionResNetV2 as SEInceptionResNetV2
 from .senet import SENet154 as SENet154
 from .efficientnet import EfficientNetB0 as EfficientNetB0
 from .efficientnet import EfficientNetB1 as EfficientNetB1

@@ -20,7 +20,14 @@ from functools import partial
 from typing import Any
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import ceil_pool, concat, conv_bn, max_pool, smooth
+from keras_cnn_classics.blocks.core import (
+    ceil_pool,
+    concat,
+    conv_bn,
+    max_pool,
+    smooth,
+    squeeze_excite,
+)
 from keras_cnn_classics.blocks.heads import gap_dense
 
 # Figure 5 of the paper: filters of the 1x1 branch, of the reduction and the convolution of the 3x3
@@ -33,7 +40,7 @@ INCEPTION = {
     "3c": (0, 128, 160, 64, 96, 0),  #           14x14x576
     "4a": (224, 64, 96, 96, 128, 128),  #        14x14x576
     "4b": (192, 96, 128, 96, 128, 128),  #       14x14x576
-    "4c": (160, 128, 160, 128, 160, 128),  #     14x14x608... see below
+    "4c": (160, 128, 160, 128, 160, 128),  #     14x14x608
     "4d": (96, 128, 192, 160, 192, 128),  #      14x14x608
     "4e": (0, 128, 192, 192, 256, 0),  #         7x7x1056
     "5a": (352, 192, 320, 160, 224, 128),  #     7x7x1024
@@ -53,6 +60,7 @@ def inception(
     name: str,
     bias: bool = True,
     maximum: bool = False,
+    se: int = 0,
 ) -> Any:
     """The module: as GoogLeNet's, with two 3x3 convolutions for the 5x5.
 
@@ -68,6 +76,7 @@ def inception(
         name: Prefix of the layers' names.
         bias: Whether convolutions have biases.
         maximum: Whether the pool is a maximum, not an average.
+        se: Reduction of a squeeze-and-excitation at the end; 0 is none.
 
     Returns:
         A feature map with `n1 + n3 + double + n_pool` channels, or with `n3 + double` and those
@@ -82,18 +91,35 @@ def inception(
     twice = unit(twice, double, 3, name=f"{name}_double_3x3_1")
     twice = unit(twice, double, 3, name=f"{name}_double_3x3_2", **last)
     if not n1:
-        pool = max_pool(x, name=f"{name}_pool", padding="same")
-        return concat([three, twice, pool], name=f"{name}_output")
-    one = unit(x, n1, 1, name=f"{name}_1x1")
-    if maximum:
-        pool = max_pool(x, 3, 1, name=f"{name}_pool", padding="same")
+        branches = [three, twice, max_pool(x, name=f"{name}_pool", padding="same")]
     else:
-        pool = smooth(x, name=f"{name}_pool", count_padding=True)
-    pool = unit(pool, n_pool, 1, name=f"{name}_pool_proj")
-    return concat([one, three, twice, pool], name=f"{name}_output")
+        one = unit(x, n1, 1, name=f"{name}_1x1")
+        if maximum:
+            pool = max_pool(x, 3, 1, name=f"{name}_pool", padding="same")
+        else:
+            pool = smooth(x, name=f"{name}_pool", count_padding=True)
+        pool = unit(pool, n_pool, 1, name=f"{name}_pool_proj")
+        branches = [one, three, twice, pool]
+    x = concat(branches, name=f"{name}_output")
+    return squeeze_excite(x, se, name=f"{name}_se") if se else x
 
 
-def _torch_names(**_: Any) -> Mapping[str, Sequence[str]]:
+def body(x: Any, *, bias: bool, width: float, se: int = 0) -> Any:
+    """The whole trunk: two convolutions and pools, then the modules; arguments as for these."""
+    unit = partial(conv_bn, use_bias=bias)
+    x = unit(x, int(64 * width), 7, 2, name="conv1_7x7_s2", padding=3)
+    x = ceil_pool(x, name="pool1")
+    x = unit(x, int(64 * width), 1, name="conv2_3x3_reduce")
+    x = unit(x, int(192 * width), 3, name="conv2_3x3")
+    x = ceil_pool(x, name="pool2")
+    for row, filters in INCEPTION.items():
+        widths = (int(n * width) for n in filters)
+        name = f"inception_{row}"
+        x = inception(x, *widths, name=name, bias=bias, maximum=row == "5b", se=se)
+    return x
+
+
+def torch_names(**_: Any) -> Mapping[str, Sequence[str]]:
     """The names of Cadene's checkpoint, which are Caffe's and ours, and those of pytorchcv."""
     theirs = {
         "conv1_7x7_s2": "init_block.conv1",
@@ -125,7 +151,7 @@ def _torch_names(**_: Any) -> Mapping[str, Sequence[str]]:
     ),
     url="https://arxiv.org/abs/1502.03167",
     head=gap_dense(),
-    torch_names=_torch_names,
+    torch_names=torch_names,
     features=1024,
     stride=32,
     preprocessing="caffe",
@@ -143,16 +169,7 @@ def bn_inception(x: Any, *, bias: bool = True, width: float = 1.0) -> Any:
     Returns:
         Feature map of stride 32: 7x7 for an image of 224x224.
     """
-    unit = partial(conv_bn, use_bias=bias)
-    x = unit(x, int(64 * width), 7, 2, name="conv1_7x7_s2", padding=3)
-    x = ceil_pool(x, name="pool1")
-    x = unit(x, int(64 * width), 1, name="conv2_3x3_reduce")
-    x = unit(x, int(192 * width), 3, name="conv2_3x3")
-    x = ceil_pool(x, name="pool2")
-    for row, filters in INCEPTION.items():
-        widths = (int(n * width) for n in filters)
-        x = inception(x, *widths, name=f"inception_{row}", bias=bias, maximum=row == "5b")
-    return x
+    return body(x, bias=bias, width=width)
 
 
 BNInception = bn_inception.variant(

@@ -31,7 +31,7 @@ from keras_cnn_classics.applications.inception_v4 import (
     reduction,
     torch_branches,
 )
-from keras_cnn_classics.blocks.core import channel_axis, concat, exactly, max_pool
+from keras_cnn_classics.blocks.core import channel_axis, concat, exactly, max_pool, squeeze_excite
 from keras_cnn_classics.blocks.heads import gap_dense, predictions
 
 # Filters and kernels of each branch, of version 1 (figures 10 to 13, 7 with its row of table 1) ...
@@ -65,7 +65,14 @@ FACTORS = {"block35": 0.17, "block17": 0.1, "block8": 0.2}
 
 
 def residual(
-    x: Any, branches: Sequence[Any], factor: float, unit: Units, *, name: str, relu: bool = True
+    x: Any,
+    branches: Sequence[Any],
+    factor: float,
+    unit: Units,
+    *,
+    name: str,
+    relu: bool = True,
+    se: int = 0,
 ) -> Any:
     """A residual Inception module, figures 10, 11, 13 and 16 to 19, scaled as in figure 20.
 
@@ -76,18 +83,23 @@ def residual(
         unit: Maker of the convolutions.
         name: Prefix of the layers' names.
         relu: Whether a ReLU follows the addition.
+        se: Reduction of a squeeze-and-excitation before the scaling; 0 is none.
 
     Returns:
         A feature map of the shape of `x`.
     """
     y = concat([unit.chain(x, *steps) for steps in branches], name=f"{name}_mixed")
     y = layers.Conv2D(x.shape[channel_axis()], 1, name=f"{name}_conv")(y)
+    if se:
+        y = squeeze_excite(y, se, name=f"{name}_se")
     y = layers.Rescaling(factor, name=f"{name}_scale")(y)
     x = layers.Add(name=f"{name}_add")([x, y])
     return layers.Activation("relu", name=f"{name}_ac")(x) if relu else x
 
 
-def body(x: Any, table: Mapping[str, Any], repeats: Sequence[int], unit: Units) -> Any:
+def body(
+    x: Any, table: Mapping[str, Any], repeats: Sequence[int], unit: Units, *, se: int = 0
+) -> Any:
     """Residual modules of three sizes, and reductions between; the last adds all of its output."""
     exactly(3, repeats, "repeats")
     for (kind, factor), repeat, after in zip(
@@ -102,10 +114,19 @@ def body(x: Any, table: Mapping[str, Any], repeats: Sequence[int], unit: Units) 
                 unit,
                 name=f"{kind}_{i}",
                 relu=not last,
+                se=se,
             )
         if after:
             x = reduction(x, table[after], unit, name=after)
     return x
+
+
+def version_2(x: Any, repeats: Sequence[int], unit: Units, *, se: int = 0) -> Any:
+    """The whole trunk of version 2; arguments as for its parts."""
+    x = stem_v3(x, unit)
+    x = module(x, V2["mixed_5b"], unit, name="mixed_5b")
+    x = body(x, V2, repeats, unit, se=se)
+    return unit(x, 1536, 1, name="conv_7b")
 
 
 def embedding(
@@ -182,7 +203,7 @@ def _torch_names_v1(*, repeats: Sequence[int], **_: Any) -> Mapping[str, Sequenc
     return {key: (name, *facenet[key]) for key, name in pytorchcv.items()}
 
 
-def _torch_names_v2(*, repeats: Sequence[int], **_: Any) -> Mapping[str, Sequence[str]]:
+def torch_names_v2(*, repeats: Sequence[int], **_: Any) -> Mapping[str, Sequence[str]]:
     """The names of timm and of Cadene, which agree but for the classifier's."""
     first = [f"conv2d_{part}" for part in ("1a", "2a", "2b", "3b", "4a")]
     first += [f"mixed_5b.{branch}" for branch in torch_branches(V2["mixed_5b"], pooled=True)]
@@ -226,7 +247,7 @@ def inception_resnet_v1(x: Any, *, repeats: Sequence[int] = (5, 10, 6), width: f
     return body(x, V1, repeats, unit)
 
 
-@architecture(**SHARED, head=gap_dense(), torch_names=_torch_names_v2, features=1536)
+@architecture(**SHARED, head=gap_dense(), torch_names=torch_names_v2, features=1536)
 def inception_resnet_v2(
     x: Any, *, repeats: Sequence[int] = (10, 20, 10), scale: bool = False, width: float = 1.0
 ) -> Any:
@@ -243,11 +264,7 @@ def inception_resnet_v2(
     Returns:
         Feature map of stride 32: 8x8 for an image of 299x299.
     """
-    unit = Units(scale=scale, width=width)
-    x = stem_v3(x, unit)
-    x = module(x, V2["mixed_5b"], unit, name="mixed_5b")
-    x = body(x, V2, repeats, unit)
-    return unit(x, 1536, 1, name="conv_7b")
+    return version_2(x, repeats, Units(scale=scale, width=width))
 
 
 InceptionResNetV1 = inception_resnet_v1.variant(

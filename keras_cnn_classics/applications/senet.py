@@ -21,8 +21,9 @@ from typing import Any
 
 from keras import layers
 
-from keras_cnn_classics.applications import resnet
+from keras_cnn_classics.applications import bn_inception, inception_resnet, resnet
 from keras_cnn_classics.applications._architecture import architecture
+from keras_cnn_classics.applications.inception_v3 import Units
 from keras_cnn_classics.applications.resnet import unit
 from keras_cnn_classics.blocks.core import (
     ceil_pool,
@@ -204,7 +205,7 @@ def senet(
     features=512,
     stride=32,
     fixed_top=True,
-    tiny={"width": 16, "units": (32, 24), "ratio": 4},
+    tiny={"depths": (1, 2, 1, 1, 1), "width": 16, "units": (32, 24), "ratio": 2},
     notes=(
         "The authors' network is not published: here are VGG16 with batch normalization, without "
         "biases, and a squeeze-and-excitation behind each ReLU of its 13 convolutions."
@@ -233,8 +234,69 @@ def se_vgg(x: Any, *, depths: Sequence[int], width: int = 64, ratio: int = 16) -
     return x
 
 
+@architecture(
+    **PAPER,
+    head=gap_dense(),
+    features=1024,
+    stride=32,
+    preprocessing="caffe",
+    tiny={"width": 0.5, "ratio": 4},
+)
+def se_bn_inception(x: Any, *, ratio: int = 16, width: float = 1.0) -> Any:
+    """BN-Inception with squeeze-and-excitation behind each module, figure 2.
+
+    Args:
+        x: Image batch.
+        ratio: How many times fewer units than channels a squeeze-and-excitation has.
+        width: Multiplier of every layer's filters; the paper has 1.
+
+    Returns:
+        Feature map of stride 32: 7x7 for an image of 224x224.
+    """
+    _check_ratio(ratio, int(256 * width))
+    return bn_inception.body(x, bias=False, width=width, se=ratio)
+
+
+@architecture(
+    **PAPER,
+    head=gap_dense(),
+    features=1536,
+    stride=32,
+    input_size=299,
+    min_size=75,
+    preprocessing="tf",
+    tiny={"width": 0.5, "repeats": (1, 1, 2), "ratio": 4},
+    notes=(
+        "The authors' network is not published: here each residual module of Keras's "
+        "Inception-ResNet v2 has a squeeze-and-excitation before its factor, and batch "
+        "normalizations have scales."
+    ),
+)
+def se_inception_resnet(
+    x: Any, *, repeats: Sequence[int] = (10, 20, 10), ratio: int = 16, width: float = 1.0
+) -> Any:
+    """Inception-ResNet v2 with squeeze-and-excitation, table 2.
+
+    Args:
+        x: Image batch.
+        repeats: Number of residual modules of 35x35, of 17x17 and of 8x8.
+        ratio: How many times fewer units than channels a squeeze-and-excitation has.
+        width: Multiplier of every layer's filters; the paper has 1.
+
+    Returns:
+        Feature map of stride 32: 8x8 for an image of 299x299.
+    """
+    _check_ratio(ratio, int(320 * width))
+    return inception_resnet.version_2(x, repeats, Units(scale=True, width=width), se=ratio)
+
+
 D50, D101, D152 = (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)
-RESNEXT: dict[str, Any] = {"filters": 128, "groups": 32, "stride_in": "3x3"}
+RESNEXT: dict[str, Any] = {
+    "filters": 128,
+    "groups": 32,
+    "stride_in": "3x3",
+    "tiny": {"depths": (1, 2, 1, 1), "filters": 32, "groups": 4, "out": 64, "ratio": 4},
+}
 
 SEResNet50 = se_resnet.variant(
     "SEResNet50",
@@ -285,6 +347,20 @@ SEVGG16 = se_vgg.variant(
     macs=15_470_490_624,
     top1_error=25.22,
     top5_error=7.7,
+)
+SEBNInception = se_bn_inception.variant(
+    "SEBNInception",
+    params=11_931_622,
+    macs=2_033_239_424,
+    top1_error=24.23,
+    top5_error=7.14,
+)
+SEInceptionResNetV2 = se_inception_resnet.variant(
+    "SEInceptionResNetV2",
+    params=64_387_444,
+    macs=13_164_289_376,
+    top1_error=19.8,
+    top5_error=4.79,
 )
 SENet154 = senet.variant(
     "SENet154",

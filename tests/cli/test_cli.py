@@ -417,7 +417,6 @@ def test_top_5_is_top_5():
     assert results["top5_error"] == pytest.approx(100 * np.mean(labels >= 5), abs=1e-3)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal for one process group")
 def test_ctrl_c_leaves_a_usable_checkpoint(tmp_path):
     out = tmp_path / "out"
@@ -446,7 +445,6 @@ def test_ctrl_c_leaves_a_usable_checkpoint(tmp_path):
     assert not list(out.glob(".writing*"))
 
 
-@pytest.mark.slow
 def test_demo(run, tmp_path):
     code, out, _ = run("demo", "--output", tmp_path / "demo")
     assert code == 0

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import keras_cnn_classics as kcc
+from keras_cnn_classics.applications import bn_inception, inception_resnet
 
-pytestmark = [pytest.mark.parity, pytest.mark.slow]
+pytestmark = pytest.mark.parity
 
 timm = pytest.importorskip("timm", reason="the parity tests compare with timm")
 torch = pytest.importorskip("torch", reason="the parity tests compare with PyTorch")
@@ -17,7 +18,7 @@ safetensors = pytest.importorskip("safetensors.torch")
 pytest.importorskip("pytorchcv", reason="the parity tests compare with pytorchcv")
 
 import rough  # noqa: E402
-from reference import compare, near, randomize  # noqa: E402
+from reference import answers, compare, near, randomize  # noqa: E402
 
 
 def weights_of(model):
@@ -364,3 +365,70 @@ def test_inception_v2():
     weights = weights_of(model)
     x = torch.from_numpy(np.moveaxis(X299, -1, 1).copy())
     near(model, inception_v2_of_table_1(x, weights), X299)
+
+
+def fill_from(model, module, names):
+    """Gives a module our model's weights; convolutions that have none of a kind get zeros."""
+    for layer in model.layers:
+        candidates = names.get(layer.name, ())
+        found = [name for name in candidates if name in dict(module.named_modules())]
+        if not found:
+            continue
+        part = module.get_submodule(found[0])
+        weights = [torch.from_numpy(w) for w in layer.get_weights()]
+        if isinstance(part, torch.nn.BatchNorm2d):
+            names_of_weights = ("weight", "bias", "running_mean", "running_var")
+            state = dict(zip(names_of_weights, weights, strict=True))
+        else:
+            kernel = weights[0].permute(3, 2, 0, 1) if weights[0].ndim == 4 else weights[0].T
+            bias = weights[1] if len(weights) > 1 else torch.zeros(len(kernel))
+            state = {"weight": kernel} if part.bias is None else {"weight": kernel, "bias": bias}
+        part.load_state_dict(state, strict=False)
+
+
+def excite(model, name):
+    """A hook that weighs a module's output as our layers of that name do: figure 2 of the paper."""
+    reduce, expand = (
+        [torch.from_numpy(w) for w in model.get_layer(f"{name}_se_{part}").get_weights()]
+        for part in ("reduce", "expand")
+    )
+
+    def hook(module, inputs, y):
+        z = y.mean((2, 3))
+        z = torch.relu(z @ reduce[0][0, 0] + reduce[1])
+        z = torch.sigmoid(z @ expand[0][0, 0] + expand[1])
+        return y * z[:, :, None, None]
+
+    return hook
+
+
+def test_se_bn_inception():
+    """pytorchcv's BN-Inception, each module's output weighed."""
+    model = kcc.SEBNInception(classifier_activation=None)
+    rough.randomize(model)
+    models = importlib.import_module("pytorchcv.models.bninception")
+    module = models.bninception(pretrained=False).eval()
+    fill_from(model, module, bn_inception.torch_names())
+    places = [*(f"stage1.unit{i}" for i in (1, 2)), *(f"stage2.unit{i}" for i in range(1, 6))]
+    places += [f"stage3.unit{i}" for i in (1, 2, 3)]
+    for row, place in zip(bn_inception.INCEPTION, places, strict=True):
+        part = module.features.get_submodule(place)
+        part.register_forward_hook(excite(model, f"inception_{row}"))
+    x = X299[:, :224, :224]
+    near(model, answers(module, x), x)
+
+
+def test_se_inception_resnet():
+    """timm's Inception-ResNet v2, each residual weighed before its factor."""
+    repeats = (10, 20, 10)
+    model = kcc.SEInceptionResNetV2(classifier_activation=None, input_shape=(131, 131, 3))
+    rough.randomize(model, gain=0.8)
+    module = timm.create_model("inception_resnet_v2").eval()
+    names = inception_resnet.torch_names_v2(repeats=repeats)
+    fill_from(model, module, names)
+    for name, places in names.items():
+        if name.startswith("block") and name.endswith("_conv"):
+            part = module.get_submodule(places[0])
+            part.register_forward_hook(excite(model, name.removesuffix("_conv")))
+    x = X299[:, :131, :131]
+    near(model, answers(module, x), x)

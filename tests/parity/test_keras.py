@@ -17,7 +17,6 @@ UNNAMED = (
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("include_top", [True, False])
 @pytest.mark.parametrize(
     "name",
@@ -84,7 +83,6 @@ def efficientnet(name, statistics=STD**2, gain=1.0, **kwargs):
     return model, normalization
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "side", "gain"),
     [
@@ -144,7 +142,6 @@ def answers(model, x):
     return keras.ops.convert_to_numpy(model(x, training=False))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "side"),
     [
@@ -185,7 +182,6 @@ def test_names_of_a_fresh_process():
     assert [layer.name for layer in kcc.Xception().layers if layer.weights] == named
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["InceptionV3", "InceptionResNetV2"])
 @pytest.mark.parametrize("shape", [(75, 75, 3), (131, 106, 3)])
 def test_parity_of_numbered_layers_behind_others(name, shape, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 import keras_cnn_classics as kcc
 
-pytestmark = [pytest.mark.parity, pytest.mark.slow]
+pytestmark = pytest.mark.parity
 
 timm = pytest.importorskip("timm", reason="the parity tests compare with timm")
 torch = pytest.importorskip("torch", reason="the parity tests compare with PyTorch")

@@ -8,13 +8,13 @@ import pytest
 
 import keras_cnn_classics as kcc
 
-pytestmark = [pytest.mark.parity, pytest.mark.slow]
+pytestmark = pytest.mark.parity
 
 timm = pytest.importorskip("timm", reason="the parity tests compare with timm")
 torch = pytest.importorskip("torch", reason="the parity tests compare with PyTorch")
 safetensors = pytest.importorskip("safetensors.torch")
 
-from reference import X, compare, randomize  # noqa: E402
+from reference import X, answers, compare, near, randomize  # noqa: E402
 
 
 @pytest.mark.parametrize("name", ["vgg11", "vgg13", "vgg16", "vgg19"])
