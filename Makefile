@@ -16,7 +16,7 @@ help:
 	@echo "make demo    train LeNet-5 on handwritten digits and show the results, in demo/"
 	@echo "make test    run the tests"
 	@echo "make parity  compare with PyTorch packages, which it installs"
-	@echo "make test-all  run these tests and the slow ones too"
+	@echo "make test-all  run all of these, and the slow tests too"
 	@echo "make lint    check style, types and the direction of imports"
 	@echo "make docs    write the tables of models and build the site, in site/"
 	@echo "make clean   delete outputs and caches; .venv stays"
@@ -65,8 +65,8 @@ $(BIN)/pip:
 	$(PIP) install --editable "$(if $(filter core,$*),.,.[$*])"
 	@touch $@
 
-# timm imports torchvision, whose wheel must match the build of torch. The comparison needs
-# nothing of it, so it stays out, and timm's other needs are named here.
+# timm and pytorchcv import torchvision, whose wheel must match the build of torch. The comparison
+# needs nothing of it, so it stays out, and timm's other needs are named here.
 .venv/.installed-parity: Makefile | $(BIN)/pip
 	$(PIP) install torch==2.13.0 pyyaml huggingface_hub safetensors
 	$(PIP) install --no-deps timm==1.0.31 pytorchcv==0.0.74

@@ -230,7 +230,15 @@ def googlenet_bn(x: Any, *, width: float = 1.0) -> Any:
 
 
 GoogLeNet = googlenet.variant(
-    "GoogLeNet", protocol="one crop", top5_error=10.07, params=6_998_552, macs=1_582_671_872
+    "GoogLeNet",
+    protocol="one crop",
+    top5_error=10.07,
+    params=6_998_552,
+    macs=1_582_671_872,
+    notes=(
+        "The paper's table 1 states parameters that add up to 6.8 million; its filters and their "
+        "biases are 6,998,552."
+    ),
 )
 GoogLeNetBN = googlenet_bn.variant(
     "GoogLeNetBN",

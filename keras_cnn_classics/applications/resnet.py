@@ -28,6 +28,7 @@ from keras_cnn_classics.blocks.core import (
     exactly,
     max_pool,
     one_of,
+    pad_for_steps,
     squeeze_excite,
 )
 from keras_cnn_classics.blocks.heads import gap_dense
@@ -56,10 +57,7 @@ def unit(
 
     Steps of two pad the same on all sides, as PyTorch does; "same" would pad the far sides more.
     """
-    padding = "same"
-    if strides > 1 and kernel > 1:
-        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
-        padding = "valid"
+    x, padding = pad_for_steps(x, kernel, strides, "symmetric", name=f"{name}_pad")
     x = conv(
         x,
         filters,

@@ -20,7 +20,14 @@ from typing import Any
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import channel_axis, exactly, max_pool, norm_relu, one_of
+from keras_cnn_classics.blocks.core import (
+    channel_axis,
+    exactly,
+    max_pool,
+    norm_relu,
+    one_of,
+    pad_for_steps,
+)
 from keras_cnn_classics.blocks.heads import gap_dense
 
 PAPER: dict[str, Any] = {
@@ -33,10 +40,7 @@ PAPER: dict[str, Any] = {
 
 def plain_conv(x: Any, filters: int, kernel: int, strides: int = 1, *, name: str) -> Any:
     """Convolution without bias, `{name}_conv`; steps pad the same on all sides."""
-    padding = "same"
-    if strides > 1 and kernel > 1:
-        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
-        padding = "valid"
+    x, padding = pad_for_steps(x, kernel, strides, "symmetric", name=f"{name}_pad")
     return layers.Conv2D(filters, kernel, strides, padding, use_bias=False, name=f"{name}_conv")(x)
 
 
@@ -291,6 +295,9 @@ ResNet1001V2 = preact_resnet_cifar.variant(
     bottleneck=True,
     features=256,
     tiny={"depth": 11},
+    notes=(
+        "Shortcuts are projections where the shape changes. The paper says 10.2 million parameters."
+    ),
     params=10_327_706,
     macs=1_490_995_712,
 )

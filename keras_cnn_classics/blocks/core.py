@@ -77,7 +77,7 @@ def pad_for_steps(x: Any, kernel: int, strides: int, padding: str, *, name: str)
     Returns:
         The feature map, and what to give the layer of the convolution for its `padding`.
     """
-    if strides == 1 or padding == "same":
+    if strides == 1 or kernel == 1 or padding == "same":
         return x, "same"
     return layers.ZeroPadding2D(kernel // 2, name=name)(x), "valid"
 
