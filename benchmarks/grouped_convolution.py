@@ -247,14 +247,15 @@ def main() -> None:
         f"{'with' if options.xla else 'without'} XLA. Milliseconds, and ratios to PyTorch's."
     )
     width = max(map(len, SHAPES))
-    print(f"{'':{width}}           torch" + "".join(f"{title:>8}" for title in KINDS))
+    print(f"{'':{width}}            torch" + "".join(f"{title:>8}" for title in KINDS))
     rows = [] if options.only == "networks" else [(name, one_layer) for name in SHAPES]
     rows += [] if options.only == "layers" else [(name, one_network) for name in NETWORKS]
     for name, measure in rows:
         theirs, times = measure(options, name)
         for i, what in enumerate(("forward", "training")):
-            ratios = "".join(f"{times[title][i] / theirs[i]:8.2f}" for title in KINDS)
-            print(f"{name:{width}}{what:>9}{theirs[i]:7.1f}{ratios}", flush=True)
+            ratios = [times[title][i] / theirs[i] for title in KINDS]
+            cells = "".join("       -" if math.isnan(r) else f"{r:8.2f}" for r in ratios)
+            print(f"{name:{width}}{what:>9}{theirs[i]:8.1f}{cells}", flush=True)
 
 
 if __name__ == "__main__":
