@@ -195,7 +195,7 @@ def list_models(
     year: int | tuple[int, int] | None = None,
     pretrained: bool = False,
 ) -> list[str]:
-    """Lists the names of the models, oldest first.
+    """Lists the names of the models, oldest first, those of a year by family.
 
     Args:
         pattern: Shell-style pattern for the name, such as `"VGG*"`; case does not matter.
@@ -211,7 +211,10 @@ def list_models(
     if len(years) != 2 or not all(isinstance(y, int) for y in years):
         raise ValueError(f"`year` must be a year, or the first and the last. Received: {year=}")
     first, last = years
-    specs = sorted((builder.spec for builder in _BUILDERS.values()), key=lambda spec: spec.year)
+    # Not by registration alone, whose order is that of imports.
+    specs = sorted(
+        (builder.spec for builder in _BUILDERS.values()), key=lambda spec: (spec.year, spec.family)
+    )
     return [
         spec.name
         for spec in specs

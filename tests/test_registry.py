@@ -30,6 +30,15 @@ def test_listing():
     assert kcc.list_models("nothing") == []
 
 
+def test_the_order_of_the_list_is_not_that_of_imports():
+    code = """
+import keras_cnn_classics as kcc
+kcc.SENet154, kcc.EfficientNetB0
+print(*kcc.list_models())
+"""
+    assert python(code).split() == kcc.list_models()
+
+
 def test_every_public_builder_is_listed_under_its_name():
     for name in kcc.applications.__all__:
         builder = getattr(kcc, name)
