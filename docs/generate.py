@@ -29,9 +29,10 @@ convolutions and dense layers, for one image of the input size, in millions. Fea
 channels of the last feature map, and the stride is the number of pixels of the image for each of
 its cells. The errors are those that the paper reports, on the validation set of ImageNet where
 nothing else is said, and not of the weights offered here. Preprocessing is the mode of
-`preprocess_input` that the training used. Weights are the tags that `weights=` takes; where there
-are none, nobody's weights are offered. Untrained networks start from Keras's initial values, not
-the paper's, but for LeNet-5.
+`preprocess_input` that the training used. Checkpoints of PyTorch packages give their answers under
+the options named for them; without these they load with a warning, or not at all. Weights are the
+tags that `weights=` takes; where there are none, nobody's weights are offered. Untrained networks
+start from Keras's initial values, not the paper's, but for LeNet-5.
 """
 
 
@@ -63,6 +64,7 @@ def section(builders: Sequence[Builder]) -> str:
         "Stride": lambda spec: spec.stride,
         "Top-1 / top-5 error (%)": lambda spec: spec.results() or "-",
         "Preprocessing": lambda spec: f"`{spec.preprocessing}`",
+        "For PyTorch's checkpoints": torch_options,
         "Weights": tags,
         "Paper": lambda spec: f"[{spec.year}]({spec.url})",
     }
@@ -105,6 +107,12 @@ def readme_table() -> str:
 
 def image(spec: ModelSpec) -> str:
     return f"{spec.input_size} x {spec.input_size} x {spec.channels}"
+
+
+def torch_options(spec: ModelSpec) -> str:
+    """The options that checkpoints of PyTorch packages want."""
+    wanted = ", ".join(f"`{key}={value!r}`" for key, value in spec.torch_options.items())
+    return wanted or "-"
 
 
 def tags(spec: ModelSpec) -> str:

@@ -87,6 +87,8 @@ class ModelSpec:
         classes: Classes of the published classifier.
         preprocessing: Mode of `preprocess_input` that the paper's training used.
         torch_preprocessing: Mode that checkpoints in PyTorch's layout were trained with.
+        torch_options: Options under which those checkpoints give the answers of their packages,
+            where they are not the defaults.
         classifier: Name of the layer that holds the classifier's weights.
         fixed_top: Whether the classifier is tied to one image size, as a flattening one is.
         aux_taps: Names of the layers that the auxiliary classifiers hang on.
@@ -115,6 +117,7 @@ class ModelSpec:
     top1_error: float | None = None
     top5_error: float | None = None
     protocol: str = ""
+    torch_options: Mapping[str, Any] = field(default_factory=dict)
     classifier: str = "predictions"
     fixed_top: bool = False
     aux_taps: tuple[str, ...] = ()

@@ -19,21 +19,22 @@ def named(check):
 
 
 NAMES = kcc.list_models()
-CHECKS = list(contracts.SMALL)
+FULL, CHECKS = list(contracts.FULL), list(contracts.SMALL)
 if keras.backend.backend() != "tensorflow":
     # One of each family will do there, and of the checks those that compute on the backend.
     NAMES = list({kcc.get_builder(name).spec.family: name for name in reversed(NAMES)}.values())
-    computing = ("save_load", "gradients", "mixed_precision", "data_formats", "aux")
+    computing = ("save_load", "gradients", "data_formats", "aux")
     CHECKS = [
         check if named(check) in computing else pytest.param(check, marks=pytest.mark.slow)
         for check in CHECKS
     ]
+    FULL = [pytest.param(check, marks=pytest.mark.slow) for check in FULL]
 FIRST = {small_form(name): name for name in reversed(NAMES)}.values()
 SMALL = [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("check", contracts.FULL, ids=named)
+@pytest.mark.parametrize("check", FULL, ids=named)
 def test_full(name, check):
     check(kcc.get_builder(name))
 

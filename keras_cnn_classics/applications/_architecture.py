@@ -190,6 +190,7 @@ def _make_builder(parts: _Parts) -> Builder:
                     include_top=include_top,
                     classes=classes,
                     classifier=spec.classifier,
+                    torch_options=_differing(spec, _values(parts, options)),
                     torch_names=parts.torch_names and parts.torch_names(**_values(parts, options)),
                 )
             if not prefix:
@@ -212,6 +213,11 @@ def _make_builder(parts: _Parts) -> Builder:
     named = cast(Builder, builder)
     named.spec = spec
     return named
+
+
+def _differing(spec: ModelSpec, values: dict[str, Any]) -> dict[str, Any]:
+    """The options of PyTorch's checkpoints that the model was not built with."""
+    return {key: value for key, value in spec.torch_options.items() if values[key] != value}
 
 
 def _source_inputs(tensor: Any) -> list[Any]:

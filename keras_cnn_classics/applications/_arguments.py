@@ -75,7 +75,7 @@ def _fits(value: Any, expected: Any) -> bool:
         (item,) = typing.get_args(expected)
         return isinstance(value, (list, tuple)) and all(_fits(v, item) for v in value)
     if expected in (int, float):
-        kinds = int if expected is int else (int, float)
+        kinds = INTEGERS if expected is int else (*INTEGERS, float, np.floating)
         return isinstance(value, kinds) and not isinstance(value, bool)
     return isinstance(value, expected) if isinstance(expected, type) else True
 

@@ -237,6 +237,7 @@ def _torch_names(*, depth: float, **_: Any) -> Mapping[str, Sequence[str]]:
     url="https://arxiv.org/abs/1905.11946",
     head=gap_dense(dropout=0.2, name="top_dropout"),
     torch_names=_torch_names,
+    torch_options={"padding": "symmetric", "epsilon": 1e-5},
     stride=32,
     preprocessing="none",
     torch_preprocessing="none",
@@ -308,6 +309,7 @@ EfficientNetB0 = efficientnet.variant(
     params=5_288_548,
     macs=385_814_752,
     top1_error=22.9,
+    top5_error=6.7,
 )
 EfficientNetB1 = efficientnet.variant(
     "EfficientNetB1",
@@ -317,6 +319,7 @@ EfficientNetB1 = efficientnet.variant(
     params=7_794_184,
     macs=686_802_832,
     top1_error=20.9,
+    top5_error=5.6,
 )
 EfficientNetB2 = efficientnet.variant(
     "EfficientNetB2",
@@ -326,6 +329,7 @@ EfficientNetB2 = efficientnet.variant(
     params=9_109_994,
     macs=993_561_872,
     top1_error=19.9,
+    top5_error=5.1,
 )
 EfficientNetB3 = efficientnet.variant(
     "EfficientNetB3",
@@ -335,6 +339,7 @@ EfficientNetB3 = efficientnet.variant(
     params=12_233_232,
     macs=1_827_141_392,
     top1_error=18.4,
+    top5_error=4.3,
 )
 EfficientNetB4 = efficientnet.variant(
     "EfficientNetB4",
@@ -346,6 +351,7 @@ EfficientNetB4 = efficientnet.variant(
     params=19_341_616,
     macs=4_393_771_024,
     top1_error=17.1,
+    top5_error=3.6,
 )
 EfficientNetB5 = efficientnet.variant(
     "EfficientNetB5",
@@ -357,6 +363,7 @@ EfficientNetB5 = efficientnet.variant(
     params=30_389_784,
     macs=10_266_384_752,
     top1_error=16.4,
+    top5_error=3.3,
 )
 EfficientNetB6 = efficientnet.variant(
     "EfficientNetB6",
@@ -368,6 +375,7 @@ EfficientNetB6 = efficientnet.variant(
     params=43_040_704,
     macs=19_067_593_536,
     top1_error=16.0,
+    top5_error=3.2,
 )
 EfficientNetB7 = efficientnet.variant(
     "EfficientNetB7",
@@ -379,4 +387,5 @@ EfficientNetB7 = efficientnet.variant(
     params=66_347_960,
     macs=37_745_884_192,
     top1_error=15.7,
+    top5_error=3.0,
 )

@@ -259,6 +259,7 @@ def _torch_names(**_: Any) -> Mapping[str, Sequence[str]]:
     aux_min_size=299,
     preprocessing="tf",
     torch_preprocessing="tf",
+    torch_options={"count_padding": True},
     tiny={"width": 0.5},
 )
 def inception_v3(

@@ -111,6 +111,7 @@ def _torch_names(**_: Any) -> Mapping[str, Sequence[str]]:
     torch_names=_torch_names,
     features=1024,
     classifier="conv_preds",
+    torch_options={"padding": "symmetric", "epsilon": 1e-5},
     stride=32,
     preprocessing="tf",
     torch_preprocessing="tf",
@@ -129,6 +130,8 @@ def mobilenet(x: Any, *, alpha: float = 1.0, padding: str = "same", epsilon: flo
     Returns:
         Feature map of stride 32: 7x7 for an image of 224x224.
     """
+    if not alpha > 0:
+        raise ValueError(f"`alpha` must be greater than 0. Received: {alpha=}")
     one_of("padding", padding, PADDINGS)
     x, rest = pad_for_steps(x, 3, 2, padding, name="conv1_pad")
     x = layers.Conv2D(int(32 * alpha), 3, 2, rest, use_bias=False, name="conv1")(x)

@@ -250,6 +250,7 @@ def _torch_names(*, num_blocks: int, **_: Any) -> Mapping[str, Sequence[Any]]:
     stride=32,
     preprocessing="tf",
     torch_preprocessing="tf",
+    torch_options={"edge_zeros": "average"},
     protocol="one crop",
     notes="The auxiliary classifier and the dropped paths of the paper's training are left out.",
     tiny={

@@ -324,6 +324,7 @@ BASIC: dict[str, Any] = {"bottleneck": False, "features": 512}
 BOTTLENECK: dict[str, Any] = {
     "bottleneck": True,
     "bias": True,
+    "torch_options": {"stride_in": "3x3", "bias": False},
     "preprocessing": "caffe",
 }
 D18, D34, D50, D101, D152 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)
@@ -336,7 +337,13 @@ def _biases(without: int) -> str:
 
 
 ResNet18 = resnet.variant(
-    "ResNet18", top1_error=27.88, depths=D18, params=11_689_512, macs=1_814_073_344, **BASIC
+    "ResNet18",
+    top1_error=27.88,
+    protocol="ten crops, shortcuts A",
+    depths=D18,
+    params=11_689_512,
+    macs=1_814_073_344,
+    **BASIC,
 )
 ResNet34 = resnet.variant(
     "ResNet34",

@@ -43,25 +43,34 @@ PAPER: dict[str, Any] = {
 }
 
 
-def _names_of_blocks(depths: Sequence[int]) -> dict[str, tuple[str, ...]]:
-    """The names of timm's networks, of its older ones for the authors' weights and of its own."""
-    names = {
-        **resnet.torch_names(bottleneck=True, depths=depths),
-        "predictions": ("last_linear", "fc"),
-    }
+def _names_of_blocks(
+    depths: Sequence[int], excite: str = "se_module"
+) -> dict[str, tuple[str, ...]]:
+    """The names of timm's older networks, which are for the authors' weights."""
+    names = resnet.torch_names(bottleneck=True, depths=depths)
     for stage, depth in enumerate(depths, 1):
         for i in range(depth):
-            ours, theirs = f"conv{stage + 1}_block{i + 1}", f"layer{stage}.{i}"
+            ours, theirs = f"conv{stage + 1}_block{i + 1}", f"layer{stage}.{i}.{excite}"
             names |= {
-                f"{ours}_se_reduce": (f"{theirs}.se_module.fc1", f"{theirs}.se.fc1"),
-                f"{ours}_se_expand": (f"{theirs}.se_module.fc2", f"{theirs}.se.fc2"),
+                f"{ours}_se_reduce": (f"{theirs}.fc1",),
+                f"{ours}_se_expand": (f"{theirs}.fc2",),
             }
-    return names
+    return names | {"predictions": ("last_linear",)}
 
 
-def _resnet_names(*, depths: Sequence[int], **_: Any) -> Mapping[str, Sequence[str]]:
-    stem = {"conv1_conv": ("layer0.conv1", "conv1"), "conv1_bn": ("layer0.bn1", "bn1")}
-    return _names_of_blocks(depths) | stem
+def _resnet_names(
+    *, depths: Sequence[int], ceil_mode: bool, **_: Any
+) -> Mapping[str, Sequence[str]]:
+    """Those names, or the names of timm's own networks, whose first pool is another.
+
+    With the names of both, the weights of one would load into the form of the other.
+    """
+    if ceil_mode:
+        stem = {"conv1_conv": ("layer0.conv1",), "conv1_bn": ("layer0.bn1",)}
+        return _names_of_blocks(depths) | stem
+    first = resnet.torch_names(bottleneck=True, depths=depths)
+    kept = {key: first[key] for key in ("conv1_conv", "conv1_bn", "predictions")}
+    return _names_of_blocks(depths, excite="se") | kept
 
 
 def _check_ratio(ratio: int, channels: int) -> None:

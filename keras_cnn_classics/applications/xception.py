@@ -138,6 +138,7 @@ def _torch_names(**_: Any) -> Mapping[str, Sequence[Any]]:
     head=gap_dense(),
     torch_names=_torch_names,
     features=2048,
+    torch_options={"padding": "symmetric", "epsilon": 1e-5},
     stride=32,
     input_size=299,
     min_size=71,

@@ -45,7 +45,7 @@ def one_of(name: str, value: str, known: Sequence[str]) -> None:
     """
     if value not in known:
         raise ValueError(
-            f"`{name}` must be {', '.join(map(repr, known))}. Received: {name}={value!r}"
+            f"`{name}` must be one of {', '.join(map(repr, known))}. Received: {name}={value!r}"
         )
 
 

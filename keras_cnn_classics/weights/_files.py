@@ -71,12 +71,18 @@ def read_torch(path: Path) -> Tensors:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            "it is damaged, or holds more than tensors, which may run code and was not read"
+            "it is damaged, or holds more than tensors, which may run code and was not read; save "
+            "the state dict alone"
         ) from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    for key in ("state_dict", "model"):  # as training scripts save it, beside other things
+        state = state.get(key, state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ValueError("it holds no state dict")
-    return {key.removeprefix("module."): value.numpy() for key, value in state.items()}
+        raise ValueError("it holds no state dict, alone or as 'state_dict' or 'model'")
+    # NumPy has no bfloat16.
+    return {
+        key.removeprefix("module."): (v.float() if v.dtype == torch.bfloat16 else v).numpy()
+        for key, v in state.items()
+    }
 
 
 def _strings(values: Any) -> list[str]:

@@ -30,6 +30,7 @@ def load(
     classes: int | None = None,
     classifier: str = "predictions",
     torch_names: Mapping[str, Sequence[torch_layout.TorchName]] | None = None,
+    torch_options: Mapping[str, Any] | None = None,
 ) -> None:
     """Loads published weights or a file, all of it or nothing.
 
@@ -45,6 +46,8 @@ def load(
             layer keeps its values, and a warning is logged.
         classifier: Name of the layer whose weights make the classes.
         torch_names: Names of the layers in PyTorch checkpoints.
+        torch_options: Options of the builder that those checkpoints mostly want and the model
+            does not have: a warning names them, or the error if the file does not fit.
 
     Raises:
         ValueError: If the file is damaged, of an unknown format, or of another model.
@@ -66,14 +69,27 @@ def load(
         path = _download.fetch(source.file(include_top=include_top))
     else:
         path = Path(source)
+    wanted = ""
+    if torch_options and path.suffix.lower() in _TORCH_SUFFIXES:
+        wanted = ", ".join(f"{key}={value!r}" for key, value in torch_options.items())
     try:
         arrays = _read(path, model, torch_names, include_top=include_top)
         _assign(arrays, model.layers, classifier, include_top=include_top, fresh=fresh)
     except (FileNotFoundError, PermissionError, ImportError):
         raise
     except Exception as error:  # readers of foreign formats have errors of their own
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} does not hold the weights of this {name}: {reason}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        hint = f"; PyTorch's checkpoints mostly want {wanted}" if wanted else ""
+        raise ValueError(
+            f"{path} does not hold the weights of this {name}: {reason}{hint}"
+        ) from error
+    if wanted:
+        logger.warning(
+            "%s: checkpoints of PyTorch packages mostly want %s. Without, they fit and give other "
+            "answers; those that came from TensorFlow may be right.",
+            name,
+            wanted,
+        )
 
 
 def preprocessing_of(spec: ModelSpec, weights: str | os.PathLike[str] | None) -> str:
@@ -116,7 +132,8 @@ def _read(
         for name in [name for name in arrays if re.fullmatch(r"normalization(_\d+)?", name)]:
             _check_statistics(arrays.pop(name), model.layers)
         return arrays
-    return _without_prefix(arrays, [layer.name for layer in model.layers if layer.weights])
+    arrays = _without_prefix(arrays, [layer.name for layer in model.layers if layer.weights])
+    return _renumbered(arrays, model.layers)
 
 
 def _compare(configs: Sequence[Any], layers: Sequence[Any], *, include_top: bool) -> None:
@@ -206,10 +223,12 @@ def _check_statistics(arrays: Sequence[np.ndarray], layers: Iterable[Any]) -> No
     mean, variance = (np.ravel(a) for a in (own[0].input_mean, own[0].input_variance))
     same = [np.allclose(arrays[1], v, rtol=1e-3) for v in (variance, np.sqrt(variance))]
     if not (np.allclose(arrays[0], mean, rtol=1e-3) and any(same)):
+        identity = not np.any(arrays[0]) and np.all(np.asarray(arrays[1]) == 1)
+        own_way = "give it pixels / 255" if identity else "normalize the images in its way"
         raise ValueError(
             f"it normalizes images by the mean {arrays[0]} and the variance {arrays[1]}, this "
             f"model by {mean} and {variance}; build it with include_preprocessing=False and "
-            "normalize the images yourself"
+            f"{own_way}"
         )
 
 

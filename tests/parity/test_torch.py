@@ -317,3 +317,19 @@ def test_nasnet(side, tmp_path):
     x = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype("float32")
     options = {"edge_zeros": "average", "input_shape": (side, side, 3)}
     compare(module, "NASNetLarge", tmp_path, x, **options)
+
+
+def test_a_checkpoint_for_other_options(tmp_path, caplog):
+    """It fits, and gives other answers; or it does not fit, for want of an option."""
+    module = timm.create_model("mobilenetv2_100")
+    torch.save({"model": module.bfloat16().state_dict(), "epoch": 3}, tmp_path / "mobile.pth")
+    kcc.MobileNetV2(weights=tmp_path / "mobile.pth", **PYTORCH)
+    assert not caplog.records
+    kcc.MobileNetV2(weights=tmp_path / "mobile.pth")
+    assert "mostly want padding='symmetric', epsilon=1e-05." in caplog.text
+    torch.save(timm.create_model("resnet50").state_dict(), tmp_path / "resnet.pth")
+    with pytest.raises(ValueError, match=r"mostly want stride_in='3x3', bias=False$"):
+        kcc.ResNet50(weights=tmp_path / "resnet.pth")
+    torch.save(timm.create_model("seresnet50").state_dict(), tmp_path / "se.pth")
+    with pytest.raises(ValueError, match="tensors that belong to no layer"):
+        kcc.SEResNet50(weights=tmp_path / "se.pth")
