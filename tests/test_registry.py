@@ -120,9 +120,10 @@ def test_importing_is_lazy():
 
 
 def test_importing_is_fast():
+    # Time of this process only, so that a busy machine makes no difference.
     code = (
-        "import time; start = time.perf_counter(); import keras_cnn_classics;"
-        "print(time.perf_counter() - start)"
+        "import time; start = time.process_time(); import keras_cnn_classics;"
+        "print(time.process_time() - start)"
     )
     assert min(float(python(code)) for _ in range(3)) < IMPORT_SECONDS
 

@@ -17,7 +17,16 @@ from typing import Any
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import channel_axis, concat, max_pool, norm_relu
+from keras_cnn_classics.blocks.core import (
+    channel_axis,
+    cifar_depths,
+    concat,
+    exactly,
+    max_pool,
+    norm,
+    norm_relu,
+    plain_conv,
+)
 from keras_cnn_classics.blocks.heads import gap_dense
 
 PAPER: dict[str, Any] = {
@@ -26,11 +35,6 @@ PAPER: dict[str, Any] = {
     "url": "https://arxiv.org/abs/1608.06993",
     "head": gap_dense(),
 }
-
-
-def plain_conv(x: Any, filters: int, kernel: int, *, name: str) -> Any:
-    """Convolution without bias: `{name}_conv`."""
-    return layers.Conv2D(filters, kernel, padding="same", use_bias=False, name=f"{name}_conv")(x)
 
 
 def dense_layer(x: Any, growth: int, *, name: str, bottleneck: bool = True) -> Any:
@@ -68,7 +72,7 @@ def _blocks(
             x = dense_layer(x, growth, name=f"conv{block}_block{i}", bottleneck=bottleneck)
         if block < len(depths) + 1:
             x = transition(x, compression, name=f"pool{block}")
-    x = layers.BatchNormalization(axis=channel_axis(), momentum=0.9, epsilon=1.001e-5, name="bn")(x)
+    x = norm(x, momentum=0.9, epsilon=1.001e-5, name="bn")
     return layers.ReLU(name="relu")(x)
 
 
@@ -110,19 +114,16 @@ def densenet(x: Any, *, depths: Sequence[int], growth: int = 32) -> Any:
     Returns:
         Feature map of stride 32: 7x7 for an image of 224x224.
     """
-    x = layers.ZeroPadding2D(3, name="conv1_pad")(x)
-    x = layers.Conv2D(2 * growth, 7, 2, use_bias=False, name="conv1_conv")(x)
+    x = plain_conv(x, 2 * growth, 7, 2, name="conv1")
     x = norm_relu(x, name="conv1")
     x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
     x = max_pool(x, name="pool1")
+    depths = exactly(4, depths, "depths")
     return _blocks(x, depths, growth, bottleneck=True, compression=0.5)
 
 
 def _cifar_depths(depth: int, bc: bool) -> tuple[int, ...]:
-    step = 6 if bc else 3
-    if depth < step + 4 or (depth - 4) % step:
-        raise ValueError(f"`depth` must be {step}n + 4 with bc={bc}. Received: {depth=}")
-    return ((depth - 4) // step,) * 3
+    return cifar_depths(depth, 6 if bc else 3, 4, detail=f" with {bc=}")
 
 
 def _cifar_torch_names(*, depth: int, bc: bool, **_: Any) -> Mapping[str, Sequence[str]]:

@@ -27,10 +27,11 @@ from keras_cnn_classics.applications._architecture import architecture
 from keras_cnn_classics.blocks.core import (
     PADDINGS,
     channel_axis,
-    image_shape,
     make_divisible,
+    norm,
     one_of,
     pad_for_steps,
+    squeeze_excite,
 )
 from keras_cnn_classics.blocks.heads import gap_dense
 from keras_cnn_classics.preprocessing import MODES
@@ -97,8 +98,8 @@ def released(phi: float) -> dict[str, Any]:
     }
 
 
-def _norm_swish(x: Any, epsilon: float, *, norm: str, activation: str) -> Any:
-    x = layers.BatchNormalization(axis=channel_axis(), epsilon=epsilon, name=norm)(x)
+def _norm_swish(x: Any, epsilon: float, *, name: str, activation: str) -> Any:
+    x = norm(x, epsilon=epsilon, name=name)
     return layers.Activation("swish", name=activation)(x)
 
 
@@ -109,16 +110,6 @@ def _conv(x: Any, filters: int, kernel: int = 1, strides: int = 1, **kwargs: Any
 
 def _initializer() -> Any:
     return keras.initializers.VarianceScaling(2.0, "fan_out", "truncated_normal")
-
-
-def squeeze_excite(x: Any, squeezed: int, *, name: str) -> Any:
-    """Weighs every map by a number from 0 to 1 that two dense layers make of all their means."""
-    filters = x.shape[channel_axis()]
-    y = layers.GlobalAveragePooling2D(name=f"{name}_se_squeeze")(x)
-    y = layers.Reshape(image_shape(1, filters), name=f"{name}_se_reshape")(y)
-    y = _conv(y, squeezed, use_bias=True, activation="swish", name=f"{name}_se_reduce")
-    y = _conv(y, filters, use_bias=True, activation="sigmoid", name=f"{name}_se_expand")
-    return layers.Multiply(name=f"{name}_se_excite")([x, y])
 
 
 def block(
@@ -154,7 +145,7 @@ def block(
     if expansion > 1:
         y = _conv(y, expansion * channels, name=f"{name}_expand_conv")
         y = _norm_swish(
-            y, epsilon, norm=f"{name}_expand_bn", activation=f"{name}_expand_activation"
+            y, epsilon, name=f"{name}_expand_bn", activation=f"{name}_expand_activation"
         )
     y, rest = pad_for_steps(y, kernel, strides, padding, name=f"{name}_dwconv_pad")
     y = layers.DepthwiseConv2D(
@@ -165,12 +156,16 @@ def block(
         depthwise_initializer=_initializer(),
         name=f"{name}_dwconv",
     )(y)
-    y = _norm_swish(y, epsilon, norm=f"{name}_bn", activation=f"{name}_activation")
-    y = squeeze_excite(y, max(1, channels // 4), name=name)
-    y = _conv(y, filters, name=f"{name}_project_conv")
-    y = layers.BatchNormalization(axis=channel_axis(), epsilon=epsilon, name=f"{name}_project_bn")(
-        y
+    y = _norm_swish(y, epsilon, name=f"{name}_bn", activation=f"{name}_activation")
+    y = squeeze_excite(
+        y,
+        4 * expansion,  # a quarter of the channels before the expansion
+        name=f"{name}_se",
+        activation="swish",
+        kernel_initializer=_initializer(),
     )
+    y = _conv(y, filters, name=f"{name}_project_conv")
+    y = norm(y, epsilon=epsilon, name=f"{name}_project_bn")
     if strides > 1 or channels != filters:
         return y
     if drop:
@@ -282,7 +277,7 @@ def efficientnet(
         x = normalize(x)
     x, rest = pad_for_steps(x, 3, 2, padding, name="stem_conv_pad")
     x = _conv(x, make_divisible(32 * width), 3, 2, padding=rest, name="stem_conv")
-    x = _norm_swish(x, epsilon, norm="stem_bn", activation="stem_activation")
+    x = _norm_swish(x, epsilon, name="stem_bn", activation="stem_activation")
     blocks = _blocks(depth)
     for number, (name, stage, i) in enumerate(blocks):
         kernel, expansion, filters, _, strides = STAGES[stage]
@@ -298,7 +293,7 @@ def efficientnet(
             padding=padding,
         )
     x = _conv(x, make_divisible(1280 * width), name="top_conv")
-    return _norm_swish(x, epsilon, norm="top_bn", activation="top_activation")
+    return _norm_swish(x, epsilon, name="top_bn", activation="top_activation")
 
 
 EfficientNetB0 = efficientnet.variant(

@@ -22,7 +22,7 @@ from typing import Any
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import channel_axis, concat, max_pool, smooth
+from keras_cnn_classics.blocks.core import concat, max_pool, norm, smooth
 from keras_cnn_classics.blocks.heads import gap_dense, predictions
 
 PAPER: dict[str, Any] = {
@@ -76,8 +76,9 @@ class Units:
         Returns:
             A feature map.
         """
-        names = [name, f"{name}_bn", f"{name}_ac"]
-        if name is None:
+        if name is not None:
+            names = [name, f"{name}_bn", f"{name}_ac"]
+        else:
             names = [
                 f"{kind}_{self._made}" if self._made else kind
                 for kind in ("conv2d", "batch_normalization", "activation")
@@ -86,7 +87,7 @@ class Units:
         padding = "valid" if strides > 1 else padding
         filters = int(filters * self.width)
         x = layers.Conv2D(filters, kernel, strides, padding, use_bias=False, name=names[0])(x)
-        x = layers.BatchNormalization(axis=channel_axis(), scale=self.scale, name=names[1])(x)
+        x = norm(x, scale=self.scale, name=names[1])
         return layers.Activation("relu", name=names[2])(x)
 
     def chain(self, x: Any, *steps: tuple[Any, ...]) -> Any:

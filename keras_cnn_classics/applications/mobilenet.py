@@ -19,7 +19,7 @@ from typing import Any
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import PADDINGS, channel_axis, one_of, pad_for_steps
+from keras_cnn_classics.blocks.core import PADDINGS, norm, one_of, pad_for_steps
 
 # Table 1: filters of the 1x1 convolution and steps of the depthwise one.
 BLOCKS = (
@@ -30,7 +30,7 @@ BLOCKS = (
 
 
 def _norm_relu6(x: Any, epsilon: float, *, name: str) -> Any:
-    x = layers.BatchNormalization(axis=channel_axis(), epsilon=epsilon, name=f"{name}_bn")(x)
+    x = norm(x, epsilon=epsilon, name=f"{name}_bn")
     return layers.ReLU(6.0, name=f"{name}_relu")(x)
 
 

@@ -23,6 +23,7 @@ from keras_cnn_classics.blocks.core import (
     PADDINGS,
     channel_axis,
     make_divisible,
+    norm,
     one_of,
     pad_for_steps,
 )
@@ -36,9 +37,7 @@ STAGES = (
 
 
 def _norm(x: Any, epsilon: float, *, name: str) -> Any:
-    return layers.BatchNormalization(
-        axis=channel_axis(), momentum=0.999, epsilon=epsilon, name=name
-    )(x)
+    return norm(x, momentum=0.999, epsilon=epsilon, name=name)
 
 
 def _conv(x: Any, filters: int, *, name: str) -> Any:

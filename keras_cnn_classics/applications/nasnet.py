@@ -23,7 +23,7 @@ from typing import Any
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import channel_axis, concat, max_pool, one_of
+from keras_cnn_classics.blocks.core import concat, max_pool, norm, one_of
 from keras_cnn_classics.blocks.heads import gap_dense
 from keras_cnn_classics.layers import SameAveragePooling2D, SamePadding2D
 
@@ -35,9 +35,7 @@ def _relu(x: Any, *, name: str) -> Any:
 
 
 def _norm(x: Any, *, name: str) -> Any:
-    return layers.BatchNormalization(axis=channel_axis(), momentum=0.9997, epsilon=1e-3, name=name)(
-        x
-    )
+    return norm(x, momentum=0.9997, epsilon=1e-3, name=name)
 
 
 def _conv(x: Any, filters: int, *, name: str) -> Any:

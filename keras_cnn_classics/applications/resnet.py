@@ -18,21 +18,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras import layers
-
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import (
-    ceil_pool,
-    channel_axis,
-    conv,
-    exactly,
-    max_pool,
-    one_of,
-    pad_for_steps,
-    squeeze_excite,
-)
+from keras_cnn_classics.blocks.core import cifar_depths, exactly, one_of
 from keras_cnn_classics.blocks.heads import gap_dense
-from keras_cnn_classics.layers import ChannelPadding, StochasticDepth
+from keras_cnn_classics.blocks.residual import stages, stem, torch_names, unit
 
 PAPER: dict[str, Any] = {
     "year": 2015,
@@ -40,178 +29,6 @@ PAPER: dict[str, Any] = {
     "url": "https://arxiv.org/abs/1512.03385",
     "head": gap_dense(),
 }
-
-
-def unit(
-    x: Any,
-    filters: int,
-    kernel: int,
-    strides: int = 1,
-    *,
-    name: str,
-    relu: bool = True,
-    bias: bool = False,
-    groups: int = 1,
-) -> Any:
-    """Convolution, batch normalization, ReLU: `{name}_conv`, `{name}_bn`, `{name}_relu`.
-
-    Steps of two pad the same on all sides, as PyTorch does; "same" would pad the far sides more.
-    """
-    x, padding = pad_for_steps(x, kernel, strides, "symmetric", name=f"{name}_pad")
-    x = conv(
-        x,
-        filters,
-        kernel,
-        strides,
-        name=f"{name}_conv",
-        padding=padding,
-        activation=None,
-        use_bias=bias,
-        groups=groups,
-    )
-    epsilon = 1.001e-5 if bias else 1e-5  # Keras's own, and everybody's
-    x = layers.BatchNormalization(
-        axis=channel_axis(), momentum=0.9, epsilon=epsilon, name=f"{name}_bn"
-    )(x)
-    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
-
-
-def zero_pad_shortcut(x: Any, filters: int, strides: int, *, name: str) -> Any:
-    """Shortcut option A: every other pixel, and channels of zeros on both sides."""
-    if strides > 1:
-        x = max_pool(x, 1, strides, name=f"{name}_skip")
-    missing = filters - x.shape[channel_axis()]
-    if missing:
-        x = ChannelPadding(missing // 2, missing - missing // 2, name=f"{name}_pad_channels")(x)
-    return x
-
-
-def block(
-    x: Any,
-    filters: int,
-    out: int,
-    strides: int,
-    *,
-    name: str,
-    bottleneck: bool,
-    shortcut: str = "B",
-    stride_in: str = "1x1",
-    bias: bool = False,
-    groups: int = 1,
-    se: int = 0,
-    survival: float = 1.0,
-) -> Any:
-    """A residual block, figure 5: two 3x3 convolutions, or 1x1, 3x3 and 1x1.
-
-    Args:
-        x: Feature map.
-        filters: Filters of the 3x3 convolutions.
-        out: Filters of the last convolution.
-        strides: Steps of the block.
-        name: Prefix of the layers' names.
-        bottleneck: Whether the block is the one of three convolutions.
-        shortcut: `"A"`, `"B"`, `"C"` or `"none"`, as in the trunk.
-        stride_in: `"1x1"` or `"3x3"`: where a bottleneck makes its steps.
-        bias: Whether convolutions have biases.
-        groups: Groups of a bottleneck's 3x3 convolution.
-        se: Reduction of a squeeze-and-excitation before the addition; 0 is none.
-        survival: Probability that training keeps the branch.
-
-    Returns:
-        A feature map with `out` channels.
-    """
-    changes = strides > 1 or x.shape[channel_axis()] != out
-    way = x
-    if shortcut == "C" or (shortcut == "B" and changes):
-        way = unit(x, out, 1, strides, name=f"{name}_0", relu=False, bias=bias)
-    elif shortcut == "A" and changes:
-        way = zero_pad_shortcut(x, out, strides, name=name)
-    if bottleneck:
-        first, second = (strides, 1) if stride_in == "1x1" else (1, strides)
-        x = unit(x, filters, 1, first, name=f"{name}_1", bias=bias)
-        x = unit(x, filters, 3, second, name=f"{name}_2", bias=bias, groups=groups)
-        x = unit(x, out, 1, name=f"{name}_3", relu=False, bias=bias)
-    else:
-        x = unit(x, filters, 3, strides, name=f"{name}_1", bias=bias)
-        x = unit(x, out, 3, name=f"{name}_2", relu=False, bias=bias)
-    if se:
-        x = squeeze_excite(x, se, name=f"{name}_se")
-    if survival < 1:
-        x = StochasticDepth(survival, name=f"{name}_survival")(x)
-    if shortcut != "none":
-        x = layers.Add(name=f"{name}_add")([way, x])
-    return layers.ReLU(name=f"{name}_out")(x)
-
-
-def stem(x: Any, width: int, *, bias: bool = False, ceil_mode: bool = False) -> Any:
-    """The beginning for ImageNet: a 7x7 convolution and a pool, each in steps of two.
-
-    Args:
-        x: Image batch.
-        width: Filters.
-        bias: Whether the convolution has a bias.
-        ceil_mode: Whether the pool is Caffe's, `ceil_pool`, and not padded on all sides.
-
-    Returns:
-        A feature map of stride 4.
-    """
-    x = unit(x, width, 7, 2, name="conv1", bias=bias)
-    if ceil_mode:
-        return ceil_pool(x, name="pool1_pool")
-    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
-    return max_pool(x, name="pool1_pool")
-
-
-def stages(
-    x: Any, depths: Sequence[int], filters: int, out: int, *, survival: float = 1.0, **kind: Any
-) -> Any:
-    """Stages of blocks; each but the first halves the map and doubles the filters.
-
-    Args:
-        x: Feature map.
-        depths: Number of blocks in each stage.
-        filters: Filters of the 3x3 convolutions of the first stage.
-        out: Filters of the last convolutions of the first stage.
-        survival: Probability that training keeps the last block; it falls linearly from 1.
-        **kind: Further arguments of `block`.
-
-    Returns:
-        A feature map.
-    """
-    number, total = 0, sum(depths)
-    for stage, depth in enumerate(depths):
-        for i in range(depth):
-            number += 1
-            x = block(
-                x,
-                filters * 2**stage,
-                out * 2**stage,
-                2 if stage and not i else 1,
-                name=f"conv{stage + 2}_block{i + 1}",
-                survival=1 - number / total * (1 - survival),
-                **kind,
-            )
-    return x
-
-
-def torch_names(*, bottleneck: bool, depths: Sequence[int], **_: Any) -> dict[str, tuple[str, ...]]:
-    """The names of torchvision and of timm, which agree."""
-    names: dict[str, tuple[str, ...]] = {
-        "conv1_conv": ("conv1",),
-        "conv1_bn": ("bn1",),
-        "predictions": ("fc",),
-    }
-    for stage, depth in enumerate(depths, 1):
-        for i in range(depth):
-            ours, theirs = f"conv{stage + 1}_block{i + 1}", f"layer{stage}.{i}"
-            names |= {
-                f"{ours}_0_conv": (f"{theirs}.downsample.0",),
-                f"{ours}_0_bn": (f"{theirs}.downsample.1",),
-            }
-            for n in range(1, 4 if bottleneck else 3):
-                names[f"{ours}_{n}_conv"] = (f"{theirs}.conv{n}",)
-                names[f"{ours}_{n}_bn"] = (f"{theirs}.bn{n}",)
-    return names
 
 
 @architecture(
@@ -261,20 +78,9 @@ def resnet(
     )
 
 
-def cifar_depths(depth: int) -> tuple[int, ...]:
-    """Blocks in each of the three stages of a network for CIFAR.
-
-    Raises:
-        ValueError: If there is no network of that depth.
-    """
-    if depth < 8 or (depth - 2) % 6:
-        raise ValueError(f"`depth` must be 6n + 2, as 20, 32 or 110. Received: {depth=}")
-    return ((depth - 2) // 6,) * 3
-
-
 def cifar_torch_names(*, depth: int, **_: Any) -> Mapping[str, Sequence[str]]:
     """The names of akamaster's checkpoints, with shortcuts A, and of pytorchcv's, with B."""
-    depths = cifar_depths(depth)
+    depths = cifar_depths(depth, 6, 2)
     names = {
         **torch_names(bottleneck=False, depths=depths),
         "predictions": ("linear", "output"),
@@ -315,7 +121,7 @@ def resnet_cifar(x: Any, *, depth: int, width: int = 16, shortcut: str = "A") ->
         Feature map of stride 4: 8x8 for an image of 32x32.
     """
     one_of("shortcut", shortcut, ("A", "B", "C", "none"))
-    depths = cifar_depths(depth)
+    depths = cifar_depths(depth, 6, 2)
     x = unit(x, width, 3, name="conv1")
     return stages(x, depths, width, width, bottleneck=False, shortcut=shortcut)
 

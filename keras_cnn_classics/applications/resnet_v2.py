@@ -22,11 +22,12 @@ from keras import layers
 from keras_cnn_classics.applications._architecture import architecture
 from keras_cnn_classics.blocks.core import (
     channel_axis,
+    cifar_depths,
     exactly,
     max_pool,
     norm_relu,
     one_of,
-    pad_for_steps,
+    plain_conv,
 )
 from keras_cnn_classics.blocks.heads import gap_dense
 
@@ -36,12 +37,6 @@ PAPER: dict[str, Any] = {
     "url": "https://arxiv.org/abs/1603.05027",
     "head": gap_dense(),
 }
-
-
-def plain_conv(x: Any, filters: int, kernel: int, strides: int = 1, *, name: str) -> Any:
-    """Convolution without bias, `{name}_conv`; steps pad the same on all sides."""
-    x, padding = pad_for_steps(x, kernel, strides, "symmetric", name=f"{name}_pad")
-    return layers.Conv2D(filters, kernel, strides, padding, use_bias=False, name=f"{name}_conv")(x)
 
 
 def preactivation(
@@ -147,10 +142,7 @@ def preact_resnet(x: Any, *, depths: Sequence[int], width: int = 64, stride_in: 
 
 
 def _cifar_depths(depth: int, bottleneck: bool) -> tuple[int, ...]:
-    step = 9 if bottleneck else 6
-    if depth < step + 2 or (depth - 2) % step:
-        raise ValueError(f"`depth` must be {step}n + 2 with {bottleneck=}. Received: {depth=}")
-    return ((depth - 2) // step,) * 3
+    return cifar_depths(depth, 9 if bottleneck else 6, 2, detail=f" with {bottleneck=}")
 
 
 def _cifar_torch_names(*, depth: int, bottleneck: bool, **_: Any) -> Mapping[str, Sequence[str]]:

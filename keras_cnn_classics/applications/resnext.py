@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.applications.resnet import stages, stem, torch_names
 from keras_cnn_classics.blocks.core import exactly
 from keras_cnn_classics.blocks.heads import gap_dense
+from keras_cnn_classics.blocks.residual import stages, stem, torch_names
 
 
 @architecture(

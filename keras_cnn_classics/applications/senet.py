@@ -21,10 +21,9 @@ from typing import Any
 
 from keras import layers
 
-from keras_cnn_classics.applications import bn_inception, inception_resnet, resnet
+from keras_cnn_classics.applications import bn_inception, inception_resnet
 from keras_cnn_classics.applications._architecture import architecture
 from keras_cnn_classics.applications.inception_v3 import Units
-from keras_cnn_classics.applications.resnet import unit
 from keras_cnn_classics.blocks.core import (
     ceil_pool,
     channel_axis,
@@ -34,6 +33,7 @@ from keras_cnn_classics.blocks.core import (
     squeeze_excite,
 )
 from keras_cnn_classics.blocks.heads import gap_dense, mlp
+from keras_cnn_classics.blocks.residual import stages, stem, torch_names, unit
 
 PAPER: dict[str, Any] = {
     "year": 2017,
@@ -47,7 +47,7 @@ def _names_of_blocks(
     depths: Sequence[int], excite: str = "se_module"
 ) -> dict[str, tuple[str, ...]]:
     """The names of timm's older networks, which are for the authors' weights."""
-    names = resnet.torch_names(bottleneck=True, depths=depths)
+    names = torch_names(bottleneck=True, depths=depths)
     for stage, depth in enumerate(depths, 1):
         for i in range(depth):
             ours, theirs = f"conv{stage + 1}_block{i + 1}", f"layer{stage}.{i}.{excite}"
@@ -66,9 +66,12 @@ def _resnet_names(
     With the names of both, the weights of one would load into the form of the other.
     """
     if ceil_mode:
-        stem = {"conv1_conv": ("layer0.conv1",), "conv1_bn": ("layer0.bn1",)}
-        return _names_of_blocks(depths) | stem
-    first = resnet.torch_names(bottleneck=True, depths=depths)
+        return {
+            **_names_of_blocks(depths),
+            "conv1_conv": ("layer0.conv1",),
+            "conv1_bn": ("layer0.bn1",),
+        }
+    first = torch_names(bottleneck=True, depths=depths)
     kept = {key: first[key] for key in ("conv1_conv", "conv1_bn", "predictions")}
     return _names_of_blocks(depths, excite="se") | kept
 
@@ -118,8 +121,8 @@ def se_resnet(
     """
     one_of("stride_in", stride_in, ("1x1", "3x3"))
     _check_ratio(ratio, out)
-    return resnet.stages(
-        resnet.stem(x, out // 4, ceil_mode=ceil_mode),
+    return stages(
+        stem(x, out // 4, ceil_mode=ceil_mode),
         exactly(4, depths, "depths"),
         filters,
         out,

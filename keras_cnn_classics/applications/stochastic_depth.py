@@ -15,8 +15,10 @@ from __future__ import annotations
 from typing import Any
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.applications.resnet import cifar_depths, cifar_torch_names, stages, unit
+from keras_cnn_classics.applications.resnet import cifar_torch_names
+from keras_cnn_classics.blocks.core import cifar_depths
 from keras_cnn_classics.blocks.heads import gap_dense
+from keras_cnn_classics.blocks.residual import stages, unit
 
 
 @architecture(
@@ -48,7 +50,7 @@ def stochastic_depth(x: Any, *, depth: int, survival: float = 0.5, width: int = 
     """
     if not 0 < survival <= 1:
         raise ValueError(f"`survival` must be above 0 and at most 1. Received: {survival=}")
-    depths = cifar_depths(depth)
+    depths = cifar_depths(depth, 6, 2)
     x = unit(x, width, 3, name="conv1")
     return stages(x, depths, width, width, bottleneck=False, shortcut="A", survival=survival)
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from keras_cnn_classics.applications import resnet_v2
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.applications.resnet import stages, stem, torch_names
-from keras_cnn_classics.blocks.core import exactly
+from keras_cnn_classics.blocks.core import cifar_depths, exactly, plain_conv
 from keras_cnn_classics.blocks.heads import gap_dense
+from keras_cnn_classics.blocks.residual import stages, stem, torch_names
 
 PAPER: dict[str, Any] = {
     "year": 2016,
@@ -58,14 +58,8 @@ def wide_resnet(x: Any, *, depths: Sequence[int], widen: int, width: int = 64) -
     )
 
 
-def _cifar_depths(depth: int) -> tuple[int, ...]:
-    if depth < 10 or (depth - 4) % 6:
-        raise ValueError(f"`depth` must be 6n + 4, as 16, 28 or 40. Received: {depth=}")
-    return ((depth - 4) // 6,) * 3
-
-
 def _cifar_torch_names(*, depth: int, **_: Any) -> Mapping[str, Sequence[str]]:
-    return resnet_v2.torch_names(bottleneck=False, depths=_cifar_depths(depth))
+    return resnet_v2.torch_names(bottleneck=False, depths=cifar_depths(depth, 6, 4))
 
 
 @architecture(
@@ -92,8 +86,8 @@ def wide_resnet_cifar(x: Any, *, depth: int, widen: int, dropout: float = 0.0) -
     Returns:
         Feature map of stride 4: 8x8 for an image of 32x32.
     """
-    depths = _cifar_depths(depth)
-    x = resnet_v2.plain_conv(x, 16, 3, name="conv1")
+    depths = cifar_depths(depth, 6, 4)
+    x = plain_conv(x, 16, 3, name="conv1")
     return resnet_v2.stages(x, depths, 16 * widen, bottleneck=False, dropout=dropout)
 
 

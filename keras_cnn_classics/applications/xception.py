@@ -21,7 +21,7 @@ from typing import Any
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import PADDINGS, channel_axis, max_pool, one_of
+from keras_cnn_classics.blocks.core import PADDINGS, max_pool, norm, one_of
 from keras_cnn_classics.blocks.heads import gap_dense
 
 # Figure 5: filters of each block's separable convolutions. Blocks 2 to 4 and 13 halve the map and
@@ -36,10 +36,6 @@ LAST = (1536, 2048)
 HALVING = (2, 3, 4, 13)
 
 
-def _norm(x: Any, epsilon: float, *, name: str) -> Any:
-    return layers.BatchNormalization(axis=channel_axis(), epsilon=epsilon, name=name)(x)
-
-
 def _relu(x: Any, *, name: str) -> Any:
     return layers.Activation("relu", name=name)(x)
 
@@ -47,7 +43,7 @@ def _relu(x: Any, *, name: str) -> Any:
 def separable(x: Any, filters: int, epsilon: float, *, name: str) -> Any:
     """A depthwise 3x3 and a 1x1 convolution in one layer, and batch normalization."""
     x = layers.SeparableConv2D(filters, 3, padding="same", use_bias=False, name=name)(x)
-    return _norm(x, epsilon, name=f"{name}_bn")
+    return norm(x, epsilon=epsilon, name=f"{name}_bn")
 
 
 def halve(x: Any, padding: str, *, name: str) -> Any:
@@ -90,7 +86,7 @@ def block(
         way = layers.Conv2D(
             filters[-1], 1, 2, "same", use_bias=False, name=counted("conv2d", index)
         )(way)
-        way = _norm(way, epsilon, name=counted("batch_normalization", index))
+        way = norm(way, epsilon=epsilon, name=counted("batch_normalization", index))
     for i, n in enumerate(filters, 1):
         if (number, i) != (2, 1):
             x = _relu(x, name=f"{name}_sepconv{i}_act")
@@ -165,7 +161,7 @@ def xception(x: Any, *, width: float = 1.0, padding: str = "same", epsilon: floa
     for i, (filters, strides) in enumerate(((32, 2), (64, 1)), 1):
         name = f"block1_conv{i}"
         x = layers.Conv2D(int(filters * width), 3, strides, use_bias=False, name=name)(x)
-        x = _relu(_norm(x, epsilon, name=f"{name}_bn"), name=f"{name}_act")
+        x = _relu(norm(x, epsilon=epsilon, name=f"{name}_bn"), name=f"{name}_act")
     for number, row in BLOCKS.items():
         row = tuple(int(filters * width) for filters in row)
         x = block(x, row, number=number, padding=padding, epsilon=epsilon)

@@ -37,6 +37,27 @@ def exactly(count: int, values: Sequence[int], name: str) -> Sequence[int]:
     return values
 
 
+def cifar_depths(depth: int, step: int, rest: int, *, detail: str = "") -> tuple[int, int, int]:
+    """Blocks in each of the three stages of a network for CIFAR.
+
+    Args:
+        depth: Weighted layers of the network.
+        step: Weighted layers that one more block in each stage brings.
+        rest: Weighted layers outside the blocks.
+        detail: What else the error should say of the condition.
+
+    Returns:
+        Three equal numbers.
+
+    Raises:
+        ValueError: If there is no network of that depth.
+    """
+    blocks, left = divmod(depth - rest, step)
+    if blocks < 1 or left:
+        raise ValueError(f"`depth` must be {step}n + {rest}{detail}. Received: {depth=}")
+    return (blocks, blocks, blocks)
+
+
 def one_of(name: str, value: str, known: Sequence[str]) -> None:
     """Refuses a value that an option does not have.
 
@@ -141,21 +162,34 @@ def concat(branches: Sequence[Any], *, name: str) -> Any:
     return layers.Concatenate(axis=channel_axis(), name=name)(branches)
 
 
+def norm(x: Any, *, name: str, **kwargs: Any) -> Any:
+    """Batch normalization of the channels; arguments and defaults are Keras's."""
+    return layers.BatchNormalization(axis=channel_axis(), name=name, **kwargs)(x)
+
+
 def norm_relu(x: Any, *, name: str, epsilon: float = 1.001e-5) -> Any:
     """Batch normalization and ReLU, in front of a convolution or behind: `{name}_bn`, `_relu`."""
-    x = layers.BatchNormalization(
-        axis=channel_axis(), momentum=0.9, epsilon=epsilon, name=f"{name}_bn"
-    )(x)
+    x = norm(x, momentum=0.9, epsilon=epsilon, name=f"{name}_bn")
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def squeeze_excite(x: Any, ratio: int, *, name: str) -> Any:
+def plain_conv(x: Any, filters: int, kernel: int, strides: int = 1, *, name: str) -> Any:
+    """Convolution without bias, `{name}_conv`; steps pad the same on all sides."""
+    x, padding = pad_for_steps(x, kernel, strides, "symmetric", name=f"{name}_pad")
+    return layers.Conv2D(filters, kernel, strides, padding, use_bias=False, name=f"{name}_conv")(x)
+
+
+def squeeze_excite(
+    x: Any, ratio: int, *, name: str, activation: str = "relu", **kwargs: Any
+) -> Any:
     """Squeeze-and-excitation: weighs each channel by what is seen in all of them.
 
     Args:
         x: Feature map.
-        ratio: How many times fewer units than channels lie between.
+        ratio: How many times fewer units than channels lie between the two dense layers.
         name: Prefix of the layers' names.
+        activation: Activation of the first dense layer.
+        **kwargs: Further arguments of the two 1x1 convolutions, which are the dense layers.
 
     Returns:
         A feature map of the same shape.
@@ -165,8 +199,10 @@ def squeeze_excite(x: Any, ratio: int, *, name: str) -> Any:
     """
     channels = x.shape[channel_axis()]
     weight = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
-    weight = conv(weight, channels // ratio, 1, name=f"{name}_reduce")
-    weight = conv(weight, channels, 1, name=f"{name}_expand", activation="sigmoid")
+    weight = conv(
+        weight, channels // ratio, 1, activation=activation, name=f"{name}_reduce", **kwargs
+    )
+    weight = conv(weight, channels, 1, activation="sigmoid", name=f"{name}_expand", **kwargs)
     return layers.Multiply(name=f"{name}_excite")([x, weight])
 
 
