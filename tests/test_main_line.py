@@ -209,6 +209,31 @@ def test_branches_of_identity_mappings_begin_with_normalization():
     assert not any(layer.name == "conv1_bn" for layer in model.layers)
 
 
+def test_both_ways_of_the_first_block_start_from_activated_maps():
+    """Section 3.2 of "Identity mappings"; pytorchcv's shortcut takes them as they are."""
+    for options, shortcut in (
+        ({}, "conv2_block1_preact_relu"),
+        ({"first_inside": True}, "conv1_conv"),
+    ):
+        model = kcc.ResNet110V2(**options)
+        added = model.get_layer("conv2_block1_out").input
+        assert added[0] is model.get_layer(shortcut).output
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "params", "macs"),
+    [
+        ("ResNet164V2", {"stride_in": "3x3"}, 1_703_258, 247_646_720),
+        ("ResNet1001V2", {"stride_in": "3x3"}, 10_327_706, 1_490_995_712),
+        ("ResNet200V2", {"first_inside": True}, 64_666_280, 14_776_270_848),
+    ],
+)
+def test_pytorchcvs_identity_mappings(name, options, params, macs):
+    """The counts of pytorchcv's forms; the authors' code steps in the first convolution."""
+    counts = count(getattr(kcc, name)(**options))
+    assert (counts.params, counts.macs) == (params, macs)
+
+
 # The coefficients that the authors released: width, depth, pixels; the rule's phi; dropout.
 EFFICIENTNETS = {
     "EfficientNetB0": (1.0, 1.0, 224, 0, 0.2),

@@ -1,9 +1,11 @@
 """ResNet, version 2: everything inside the branch, nothing behind the addition.
 
 Batch normalization and ReLU come before each convolution, so that a signal can pass from any block
-to any other unchanged, and a thousand layers still train.
+to any other unchanged, and a thousand layers still train. The first block starts, both ways, from
+what is activated once behind the first convolution.
 
-`ResNet200V2` and the CIFAR networks are the paper's. `ResNet50V2`, `101V2` and `152V2` are Keras's,
+`ResNet200V2` and the CIFAR networks are the paper's; `first_inside=True` and `stride_in="3x3"` make
+them pytorchcv's, for its weights. `ResNet50V2`, `101V2` and `152V2` are Keras's,
 for its weights: the first convolution has a bias and no batch normalization, the step of a stage is
 in its last block, whose shortcut is a pool, and the last convolution of each block has a bias.
 
@@ -48,6 +50,7 @@ def preactivation(
     bottleneck: bool,
     stride_in: str = "1x1",
     dropout: float = 0.0,
+    activated: bool = False,
 ) -> Any:
     """The pre-activation block, figure 4(e).
 
@@ -62,12 +65,13 @@ def preactivation(
         bottleneck: Whether there are three convolutions, the last with four times the filters.
         stride_in: `"1x1"` or `"3x3"`: where a bottleneck makes its steps.
         dropout: Share of the maps' values that training drops between two 3x3 convolutions.
+        activated: Whether `x` comes from a ReLU, so that the block begins without one.
 
     Returns:
         A feature map with `filters` channels, or with `4 * filters` for a bottleneck.
     """
     out = 4 * filters if bottleneck else filters
-    y = norm_relu(x, name=f"{name}_preact", epsilon=1e-5)
+    y = x if activated else norm_relu(x, name=f"{name}_preact", epsilon=1e-5)
     if strides > 1 or x.shape[channel_axis()] != out:
         x = plain_conv(y, out, 1, strides, name=f"{name}_0")
     if bottleneck:
@@ -86,13 +90,29 @@ def preactivation(
     return layers.Add(name=f"{name}_out")([x, y])
 
 
-def stages(x: Any, depths: Sequence[int], filters: int, **kind: Any) -> Any:
-    """Stages of blocks, each but the first in half the size with twice the filters; then ReLU."""
+def stages(
+    x: Any, depths: Sequence[int], filters: int, *, activated: bool = False, **kind: Any
+) -> Any:
+    """Stages of blocks, each but the first in half the size with twice the filters; then ReLU.
+
+    Args:
+        x: Feature map.
+        depths: Number of blocks in each stage.
+        filters: Filters of the first stage's 3x3 convolutions.
+        activated: Whether `x` comes from a ReLU, so that the first block begins without one.
+        **kind: Further arguments of `preactivation`.
+
+    Returns:
+        A feature map.
+    """
     for stage, depth in enumerate(depths):
         for i in range(depth):
             strides = 2 if stage and not i else 1
             name = f"conv{stage + 2}_block{i + 1}"
-            x = preactivation(x, filters * 2**stage, strides, name=name, **kind)
+            x = preactivation(
+                x, filters * 2**stage, strides, name=name, activated=activated, **kind
+            )
+            activated = False
     return norm_relu(x, name="post", epsilon=1e-5)
 
 
@@ -117,11 +137,20 @@ def torch_names(*, bottleneck: bool, depths: Sequence[int]) -> Mapping[str, Sequ
     **PAPER,
     protocol="one crop of 320",
     torch_names=lambda depths, **_: torch_names(bottleneck=True, depths=depths),
+    torch_options={"first_inside": True},
     features=2048,
     stride=32,
     tiny={"depths": (1, 2, 1, 1), "width": 16},
+    notes="pytorchcv's has 64,666,280 parameters: first_inside=True.",
 )
-def preact_resnet(x: Any, *, depths: Sequence[int], width: int = 64, stride_in: str = "1x1") -> Any:
+def preact_resnet(
+    x: Any,
+    *,
+    depths: Sequence[int],
+    width: int = 64,
+    stride_in: str = "1x1",
+    first_inside: bool = False,
+) -> Any:
     """ResNet with identity mappings, as the paper has it.
 
     Args:
@@ -129,6 +158,8 @@ def preact_resnet(x: Any, *, depths: Sequence[int], width: int = 64, stride_in: 
         depths: Number of blocks in each of the four stages.
         width: Filters of the first stage; each stage doubles them.
         stride_in: Convolution that makes a block's steps, `"1x1"` or `"3x3"`.
+        first_inside: Whether the first block begins with a batch normalization and ReLU of its
+            own, as in pytorchcv, although there is one before the pool.
 
     Returns:
         Feature map of stride 32: 7x7 for an image of 224x224.
@@ -138,7 +169,14 @@ def preact_resnet(x: Any, *, depths: Sequence[int], width: int = 64, stride_in: 
     x = norm_relu(x, name="conv1", epsilon=1e-5)
     x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
     x = max_pool(x, name="pool1_pool")
-    return stages(x, exactly(4, depths, "depths"), width, bottleneck=True, stride_in=stride_in)
+    return stages(
+        x,
+        exactly(4, depths, "depths"),
+        width,
+        activated=not first_inside,
+        bottleneck=True,
+        stride_in=stride_in,
+    )
 
 
 def _cifar_depths(depth: int, bottleneck: bool) -> tuple[int, ...]:
@@ -152,6 +190,7 @@ def _cifar_torch_names(*, depth: int, bottleneck: bool, **_: Any) -> Mapping[str
 @architecture(
     **PAPER,
     torch_names=_cifar_torch_names,
+    torch_options={"stride_in": "3x3", "first_inside": True},
     stride=4,
     input_size=32,
     min_size=8,
@@ -160,7 +199,13 @@ def _cifar_torch_names(*, depth: int, bottleneck: bool, **_: Any) -> Mapping[str
     notes="Shortcuts are projections where the shape changes.",
 )
 def preact_resnet_cifar(
-    x: Any, *, depth: int, bottleneck: bool, width: int = 16, stride_in: str = "3x3"
+    x: Any,
+    *,
+    depth: int,
+    bottleneck: bool,
+    width: int = 16,
+    stride_in: str = "1x1",
+    first_inside: bool = False,
 ) -> Any:
     """ResNet with identity mappings for images of 32x32.
 
@@ -170,6 +215,8 @@ def preact_resnet_cifar(
         bottleneck: Whether blocks have three convolutions (1x1, 3x3, 1x1), not two (3x3, 3x3).
         width: Filters of the first stage's 3x3 convolutions; each of the two others doubles them.
         stride_in: Convolution that makes a bottleneck's steps, `"1x1"` or `"3x3"`.
+        first_inside: Whether the first block activates its input inside its branch, as the others
+            and as in pytorchcv; it matters where its shortcut is no projection.
 
     Returns:
         Feature map of stride 4: 8x8 for an image of 32x32.
@@ -177,7 +224,16 @@ def preact_resnet_cifar(
     one_of("stride_in", stride_in, ("1x1", "3x3"))
     depths = _cifar_depths(depth, bottleneck)
     x = plain_conv(x, width, 3, name="conv1")
-    return stages(x, depths, width, bottleneck=bottleneck, stride_in=stride_in)
+    if not first_inside:
+        x = norm_relu(x, name="conv2_block1_preact", epsilon=1e-5)
+    return stages(
+        x,
+        depths,
+        width,
+        activated=not first_inside,
+        bottleneck=bottleneck,
+        stride_in=stride_in,
+    )
 
 
 def keras_block(x: Any, filters: int, strides: int, *, project: bool, name: str) -> Any:
@@ -257,7 +313,7 @@ ResNet200V2 = preact_resnet.variant(
     top1_error=20.7,
     top5_error=5.3,
     depths=(3, 24, 36, 3),
-    params=64_666_280,
+    params=64_666_152,
     macs=14_776_270_848,
 )
 ResNet110V2 = preact_resnet_cifar.variant(
@@ -278,7 +334,7 @@ ResNet164V2 = preact_resnet_cifar.variant(
     features=256,
     tiny={"depth": 11},
     params=1_703_258,
-    macs=247_646_720,
+    macs=244_500_992,
 )
 ResNet1001V2 = preact_resnet_cifar.variant(
     "ResNet1001V2",
@@ -291,5 +347,5 @@ ResNet1001V2 = preact_resnet_cifar.variant(
         "Shortcuts are projections where the shape changes. The paper says 10.2 million parameters."
     ),
     params=10_327_706,
-    macs=1_490_995_712,
+    macs=1_487_849_984,
 )
