@@ -190,8 +190,7 @@ def _make_builder(parts: _Parts) -> Builder:
                     include_top=include_top,
                     classes=classes,
                     classifier=spec.classifier,
-                    torch_options=_differing(spec, _values(parts, options)),
-                    torch_names=parts.torch_names and parts.torch_names(**_values(parts, options)),
+                    **_torch_layout(parts, _values(parts, options)),
                 )
             if not prefix:
                 return model
@@ -215,9 +214,15 @@ def _make_builder(parts: _Parts) -> Builder:
     return named
 
 
-def _differing(spec: ModelSpec, values: dict[str, Any]) -> dict[str, Any]:
-    """The options of PyTorch's checkpoints that the model was not built with."""
-    return {key: value for key, value in spec.torch_options.items() if values[key] != value}
+def _torch_layout(parts: _Parts, values: dict[str, Any]) -> dict[str, Any]:
+    """What loading needs to know of PyTorch's checkpoints."""
+    if parts.torch_names is None:
+        return {}
+    names = parts.torch_names(**values)
+    wanted = {k: v for k, v in parts.spec.torch_options.items() if values[k] != v}
+    # Where other options have other names, a checkpoint that fits is one for these.
+    doubt = parts.torch_names(**{**values, **wanted}) == names
+    return {"torch_names": names, "torch_options": wanted, "torch_doubt": doubt}
 
 
 def _source_inputs(tensor: Any) -> list[Any]:

@@ -12,11 +12,16 @@ from typing import Any
 import h5py
 import numpy as np
 
+Arrays = dict[str, list[np.ndarray]]
 Tensors = dict[str, np.ndarray]
+Config = dict[str, Any]
 
 
-def read_legacy_h5(path: Path) -> dict[str, list[np.ndarray]]:
-    """Reads Keras's old HDF5 layout: arrays in the order of the layer's weights, by layer."""
+def read_legacy_h5(path: Path) -> tuple[Arrays, list[Config] | None]:
+    """Reads Keras's old HDF5 layout: arrays in the order of the layer's weights, by layer.
+
+    A file of a whole model also holds the configurations of its layers.
+    """
     with h5py.File(path, "r") as file:
         root = file.get("model_weights", file)
         if "layer_names" not in root.attrs:
@@ -27,10 +32,11 @@ def read_legacy_h5(path: Path) -> dict[str, list[np.ndarray]]:
             arrays = [np.asarray(group[key]) for key in _strings(group.attrs["weight_names"])]
             if arrays:
                 found[name] = arrays
-        return found
+        (model,) = _strings([file.attrs.get("model_config", "{}")])
+        return found, json.loads(model).get("config", {}).get("layers")
 
 
-def read_weights_h5(path: Path) -> dict[str, list[np.ndarray]]:
+def read_weights_h5(path: Path) -> Arrays:
     """Reads Keras's present layout: arrays in the order of the layer's weights, by layer."""
     with h5py.File(path, "r") as file:
         if "layers" not in file:
@@ -44,7 +50,7 @@ def read_weights_h5(path: Path) -> dict[str, list[np.ndarray]]:
         return found
 
 
-def read_keras(path: Path) -> tuple[dict[str, list[np.ndarray]], list[dict[str, Any]]]:
+def read_keras(path: Path) -> tuple[Arrays, list[Config]]:
     """Reads a whole saved model: its weights, and the configurations of its layers."""
     if not zipfile.is_zipfile(path):
         raise ValueError("it is no saved model, or one that is cut off")

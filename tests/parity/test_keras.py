@@ -114,30 +114,6 @@ def test_efficientnet(name, side, gain, include_top, tmp_path):
     gc.collect()
 
 
-def test_statistics_of_the_hosted_efficientnets(tmp_path):
-    """Keras's files say the standard deviation for the variance; Keras mends it by a layer."""
-    shape = (64, 64, 3)
-    theirs, normalization = efficientnet("EfficientNetB0", STD, input_shape=shape)
-    theirs.save(tmp_path / "hosted.h5")
-    set_statistics(normalization, STD**2)
-    ours = kcc.EfficientNetB0(weights=tmp_path / "hosted.h5", input_shape=shape)
-    x = np.random.default_rng(0).uniform(0, 255, (2, *shape)).astype("float32")
-    a, b = (keras.ops.convert_to_numpy(m(x, training=False)) for m in (theirs, ours))
-    np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * np.abs(a).max())
-
-    set_statistics(normalization, np.ones(3))
-    theirs.save(tmp_path / "other.h5")
-    with pytest.raises(ValueError, match="build it with include_preprocessing=False"):
-        kcc.EfficientNetB0(weights=tmp_path / "other.h5", input_shape=shape)
-    plain = kcc.EfficientNetB0(
-        weights=tmp_path / "other.h5", input_shape=shape, include_preprocessing=False
-    )
-    x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
-    a = keras.ops.convert_to_numpy(theirs((x + MEAN.astype("float32")) * 255, training=False))
-    b = keras.ops.convert_to_numpy(plain(x, training=False))
-    np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * np.abs(a).max())
-
-
 def answers(model, x):
     return keras.ops.convert_to_numpy(model(x, training=False))
 
