@@ -9,8 +9,9 @@ import argparse
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras_cnn_classics as kcc
 from keras_cnn_classics.registry import Builder, ModelSpec
@@ -29,9 +30,10 @@ convolutions and dense layers, for one image of the input size, in millions. Fea
 channels of the last feature map, and the stride is the number of pixels of the image for each of
 its cells. The errors are those that the paper reports, on the validation set of ImageNet where
 nothing else is said, and not of the weights offered here. Preprocessing is the mode of
-`preprocess_input` that the training used. Checkpoints of PyTorch packages give their answers under
-the options named for them; without these they load with a warning, or not at all. Weights are the
-tags that `weights=` takes; where there are none, nobody's weights are offered. Untrained networks
+`preprocess_input` that the training used. Checkpoints that were trained in PyTorch give their
+answers under the options named for them; without these they load with a warning, or not at all.
+Those of timm whose names begin with `tf_` came from TensorFlow and want none. Weights are the
+tags that `weights=` downloads; published files of the others load by their path. Untrained networks
 start from Keras's initial values, not the paper's, but for LeNet-5.
 """
 
@@ -91,18 +93,18 @@ def fidelity(specs: Iterable[ModelSpec]) -> str:
 
 
 def readme_table() -> str:
-    """The short table, folded: most readers of the README look for one row of it."""
-    specs = [builder.spec for group in families().values() for builder in group]
+    """The short table: the models of each paper."""
+    papers: dict[str, list[ModelSpec]] = {}
+    for name in kcc.list_models():
+        spec = kcc.get_builder(name).spec
+        papers.setdefault(spec.url, []).append(spec)
     columns = {
-        "Model": lambda spec: f"[`{spec.name}`]({spec.url})",
-        "Year": lambda spec: spec.year,
-        "Parameters": lambda spec: f"{spec.params:,}",
-        "MACs (M)": lambda spec: f"{spec.macs / 1e6:,.1f}",
-        "Input": image,
-        "Weights": tags,
+        "Year": lambda specs: specs[0].year,
+        "Paper": lambda specs: f"[{specs[0].paper}]({specs[0].url})",
+        "Models": lambda specs: ", ".join(f"`{spec.name}`" for spec in specs),
     }
-    summary = f"<details>\n<summary>All {len(specs)} models</summary>"
-    return f"{summary}\n\n{table(columns, specs)}\n\n</details>"
+    count = sum(len(specs) for specs in papers.values())
+    return f"{count} models.\n\n{table(columns, papers.values())}"
 
 
 def image(spec: ModelSpec) -> str:
@@ -121,9 +123,9 @@ def tags(spec: ModelSpec) -> str:
     return "; ".join(named) or "none"
 
 
-def table(columns, specs: Iterable[ModelSpec]) -> str:
+def table(columns: Mapping[str, Callable[[Any], object]], items: Iterable[Any]) -> str:
     rows = [list(columns), ["---"] * len(columns)]
-    rows += [[str(column(spec)) for column in columns.values()] for spec in specs]
+    rows += [[str(column(item)) for column in columns.values()] for item in items]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

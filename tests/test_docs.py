@@ -42,7 +42,7 @@ def test_generated_files_are_up_to_date(generate):
 def test_every_model_is_in_both_tables():
     for name in kcc.list_models():
         assert f"| `{name}` |" in text("docs/models.md")
-        assert f"| [`{name}`](" in text("README.md")
+        assert f"`{name}`" in text("README.md").partition("models:begin")[2]
 
 
 def test_check_names_stale_files_and_writing_mends_them(generate, copy, capsys):
