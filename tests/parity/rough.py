@@ -1,4 +1,4 @@
-"""Rough weights for Keras models, whichever package built them."""
+"""Rough weights for Keras models, whichever package built them, and the comparison of answers."""
 
 import keras
 import numpy as np
@@ -25,3 +25,18 @@ def randomize(model, seed=1, gain=1.0):
                 values.append(rng.normal(gain * (w.name == "gamma"), 0.2, w.shape))
         if values:
             layer.set_weights(values)
+
+
+def assert_near(got, expected, name=""):
+    """Asserts the same answers, to 1e-4 of their scale.
+
+    The first two images must make a difference that is much larger, which a saturated softmax does
+    not show, nor a network that is ruled by its biases: those would agree with wrong weights too.
+    """
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(
+        got, expected, rtol=0, atol=1e-4 * scale, equal_nan=False, err_msg=name
+    )
+    assert np.abs(expected[0] - expected[1]).max() > 1e-3 * scale, (
+        f"{name} do not tell images apart"
+    )
