@@ -1,7 +1,13 @@
-"""Rough weights for Keras models, whichever package built them, and the comparison of answers."""
+"""What all parity tests share: rough weights for Keras models, and the comparison of answers."""
 
 import keras
 import numpy as np
+import pytest
+
+
+def slow(*values):
+    """A row for another variant of what a quicker row compares: `make test-all` alone has it."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def randomize(model, seed=1, gain=1.0):

@@ -25,6 +25,7 @@ from reference import (  # noqa: E402
     pytorchcv,
     randomize,
 )
+from rough import slow  # noqa: E402
 
 X299 = np.random.default_rng(0).normal(size=(2, 299, 299, 3)).astype("float32")
 
@@ -35,15 +36,17 @@ def crop(height, width):
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours", "options"),
+    ("theirs", "ours", "size", "options"),
     [
-        ("inception_v3", "InceptionV3", {"scale": True, "count_padding": True}),
-        ("inception_v4", "InceptionV4", {}),
-        ("inception_resnet_v2", "InceptionResNetV2", {"scale": True}),
+        ("inception_v3", "InceptionV3", (299, 299), {"scale": True, "count_padding": True}),
+        slow("inception_v3", "InceptionV3", (131, 106), {"scale": True, "count_padding": True}),
+        ("inception_v4", "InceptionV4", (299, 299), {}),
+        ("inception_v4", "InceptionV4", (131, 106), {}),
+        ("inception_resnet_v2", "InceptionResNetV2", (299, 299), {"scale": True}),
+        slow("inception_resnet_v2", "InceptionResNetV2", (131, 106), {"scale": True}),
     ],
 )
-@pytest.mark.parametrize("size", [(299, 299), (131, 106)])
-def test_timm_inceptions(theirs, ours, options, size, tmp_path):
+def test_timm_inceptions(theirs, ours, size, options, tmp_path):
     module = randomize(timm.create_model(theirs))
     compare(module, ours, tmp_path, **options, **crop(*size))
 
@@ -193,9 +196,14 @@ class TorchvisionGoogLeNet(torch.nn.Module):
         return (x, *answers) if self.aux else x
 
 
-@pytest.mark.parametrize("aux", [True, False])
-@pytest.mark.parametrize("size", [(224, 224), (131, 106), (45, 38)])
-def test_torchvisions_googlenet(aux, size, tmp_path):
+@pytest.mark.parametrize(
+    ("size", "aux"),
+    [
+        *(((224, 224), True), ((131, 106), True), ((45, 38), True)),
+        *(((224, 224), False), slow((131, 106), False), slow((45, 38), False)),
+    ],
+)
+def test_torchvisions_googlenet(size, aux, tmp_path):
     module = randomize(TorchvisionGoogLeNet(aux))
     compare(module, "GoogLeNetBN", tmp_path, **crop(*size))
 

@@ -6,7 +6,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from rough import assert_near, randomize
+from rough import assert_near, randomize, slow
 
 import keras_cnn_classics as kcc
 
@@ -25,10 +25,10 @@ def answers(model, x):
 @pytest.mark.parametrize(
     "name",
     [
-        *("VGG16", "VGG19"),
-        *("ResNet50", "ResNet101", "ResNet152"),
-        *("ResNet50V2", "ResNet101V2", "ResNet152V2"),
-        *("DenseNet121", "DenseNet169", "DenseNet201"),
+        *("VGG16", slow("VGG19")),
+        *("ResNet50", slow("ResNet101"), slow("ResNet152")),
+        *("ResNet50V2", slow("ResNet101V2"), slow("ResNet152V2")),
+        *("DenseNet121", slow("DenseNet169"), slow("DenseNet201")),
         *("MobileNet", "MobileNetV2"),
         *("InceptionV3", "InceptionResNetV2"),
     ],
@@ -89,10 +89,11 @@ def efficientnet(name, statistics=STD**2, gain=1.0, **kwargs):
 @pytest.mark.parametrize(
     ("name", "side", "gain"),
     [
-        *(("EfficientNetB0", 224, 1.1), ("EfficientNetB0", 97, 1.1), ("EfficientNetB1", 240, 1.1)),
-        *(("EfficientNetB2", 260, 1.0), ("EfficientNetB3", 300, 1.0)),
-        *(("EfficientNetB4", 380, 1.0), ("EfficientNetB5", 131, 1.0)),
-        *(("EfficientNetB6", 128, 0.95), ("EfficientNetB7", 128, 0.95)),
+        *(("EfficientNetB0", 224, 1.1), ("EfficientNetB0", 97, 1.1)),
+        *(slow("EfficientNetB1", 240, 1.1), slow("EfficientNetB2", 260, 1.0)),
+        *(slow("EfficientNetB3", 300, 1.0), slow("EfficientNetB4", 380, 1.0)),
+        *(slow("EfficientNetB5", 131, 1.0), slow("EfficientNetB6", 128, 0.95)),
+        slow("EfficientNetB7", 128, 0.95),
     ],
 )
 @pytest.mark.parametrize("include_top", [True, False])
@@ -139,8 +140,9 @@ def test_statistics_of_the_hosted_efficientnets(tmp_path):
 @pytest.mark.parametrize(
     ("name", "side"),
     [
-        *(("Xception", 299), ("Xception", 128), ("Xception", 97)),
-        *(("NASNetMobile", 224), ("NASNetMobile", 97), ("NASNetLarge", 331), ("NASNetLarge", 64)),
+        *(("Xception", 299), slow("Xception", 128), ("Xception", 97)),
+        *(("NASNetMobile", 224), ("NASNetMobile", 97)),
+        *(slow("NASNetLarge", 331), slow("NASNetLarge", 64)),
     ],
 )
 @pytest.mark.parametrize("include_top", [True, False])
@@ -175,7 +177,7 @@ def test_names_of_a_fresh_process():
 
 
 @pytest.mark.parametrize("name", ["InceptionV3", "InceptionResNetV2"])
-@pytest.mark.parametrize("shape", [(75, 75, 3), (131, 106, 3)])
+@pytest.mark.parametrize("shape", [slow((75, 75, 3)), (131, 106, 3)])
 def test_parity_of_numbered_layers_behind_others(name, shape, tmp_path):
     """Keras's numbers go on from those of layers that the process has made before."""
     keras.layers.Conv2D(1, 1)

@@ -22,6 +22,7 @@ from reference import (  # noqa: E402
     pytorchcv,
     randomize,
 )
+from rough import slow  # noqa: E402
 
 SMALL = X[:, :32, :32]
 GAIN = 0.8  # with 1, the large ones of timm differ from themselves in float64 by 20 to 50 %
@@ -33,10 +34,10 @@ GAIN = 0.8  # with 1, the large ones of timm differ from themselves in float64 b
         ("preresnet", "preresnet200", "ResNet200V2", {}),
         ("preresnet_cifar", "preresnet110_cifar10", "ResNet110V2", {}),
         ("preresnet_cifar", "preresnet164bn_cifar10", "ResNet164V2", {}),
-        ("preresnet_cifar", "preresnet1001_cifar10", "ResNet1001V2", {}),
+        slow("preresnet_cifar", "preresnet1001_cifar10", "ResNet1001V2", {}),
         ("wrn_cifar", "wrn28_10_cifar10", "WideResNet28_10", {}),
         ("resnet_cifar", "resnet20_cifar10", "ResNet20", {"shortcut": "B"}),
-        ("resnet_cifar", "resnet110_cifar10", "ResNet110", {"shortcut": "B"}),
+        slow("resnet_cifar", "resnet110_cifar10", "ResNet110", {"shortcut": "B"}),
         ("densenet_cifar", "densenet100_k12_bc_cifar10", "DenseNetBC100_12", {}),
     ],
 )
@@ -63,9 +64,9 @@ def test_timm_squeeze_and_excitation(theirs, ours, options, tmp_path):
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [
-        ("legacy_seresnet101", "SEResNet101"),
-        ("legacy_seresnet152", "SEResNet152"),
-        ("legacy_seresnext101_32x4d", "SEResNeXt101_32x4d"),
+        slow("legacy_seresnet101", "SEResNet101"),
+        slow("legacy_seresnet152", "SEResNet152"),
+        slow("legacy_seresnext101_32x4d", "SEResNeXt101_32x4d"),
         ("legacy_senet154", "SENet154"),
     ],
 )
@@ -75,6 +76,7 @@ def test_timm_large_squeeze_and_excitation(theirs, ours, tmp_path):
     compare(module, ours, tmp_path, X[:, :131, :131], input_shape=(131, 131, 3))
 
 
+@pytest.mark.slow
 def test_densenet264(tmp_path):
     densenet = importlib.import_module("timm.models.densenet").DenseNet
     module = randomize(densenet(growth_rate=32, block_config=(6, 12, 64, 48)))
@@ -147,8 +149,10 @@ class CifarResNet(torch.nn.Module):
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        *((f"ResNet{depth}", {"depth": depth}) for depth in (20, 32, 44, 56, 110)),
-        *((f"PlainNet{depth}", {"depth": depth, "shortcut": "none"}) for depth in (20, 32, 44, 56)),
+        ("ResNet20", {"depth": 20}),
+        *(slow(f"ResNet{depth}", {"depth": depth}) for depth in (32, 44, 56, 110)),
+        ("PlainNet20", {"depth": 20, "shortcut": "none"}),
+        *(slow(f"PlainNet{n}", {"depth": n, "shortcut": "none"}) for n in (32, 44, 56)),
         ("StochasticDepthResNet110", {"depth": 110, "survival": 0.5}),
     ],
 )
@@ -185,7 +189,7 @@ class ImageNetResNet(torch.nn.Module):
 D18, D34 = (2, 2, 2, 2), (3, 4, 6, 3)
 
 
-@pytest.mark.parametrize(("name", "depths"), [("PlainNet18", D18), ("PlainNet34", D34)])
+@pytest.mark.parametrize(("name", "depths"), [("PlainNet18", D18), slow("PlainNet34", D34)])
 def test_plain_networks(name, depths, tmp_path):
     module = randomize(ImageNetResNet(depths, "none"))
     compare(module, name, tmp_path)
@@ -271,7 +275,7 @@ def se_vgg(x, ours):
     return ours.classify(x, ("fc1", "fc2", "predictions"))
 
 
-@pytest.mark.parametrize("side", [96, pytest.param(224, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("side", [96, slow(224)])
 def test_se_vgg(side):
     model = kcc.SEVGG16(classifier_activation=None, input_shape=(side, side, 3))
     rough.randomize(model, gain=1.5)  # with 1 the weighing leaves little of the image

@@ -24,13 +24,19 @@ from reference import (  # noqa: E402
     near,
     randomize,
 )
+from rough import slow  # noqa: E402
 
 
-@pytest.mark.parametrize("name", ["vgg11", "vgg13", "vgg16", "vgg19"])
-@pytest.mark.parametrize("suffix", ["", "_bn"])
-def test_timm(name, suffix, tmp_path):
-    module = randomize(timm.create_model(f"{name}{suffix}"))
-    compare(module, name.upper() + suffix.removeprefix("_").upper(), tmp_path)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("vgg11", slow("vgg13"), slow("vgg16"), slow("vgg19")),
+        *(slow(f"vgg{depth}_bn") for depth in (11, 13, 16, 19)),
+    ],
+)
+def test_timm(name, tmp_path):
+    module = randomize(timm.create_model(name))
+    compare(module, name.upper().replace("_", ""), tmp_path)
 
 
 V1_5 = {"stride_in": "3x3", "bias": False}
@@ -47,30 +53,30 @@ SMALL = PREPARED | {"input_shape": (96, 96, 3)}
     ("theirs", "ours", "options"),
     [
         ("resnet18", "ResNet18", {}),
-        ("resnet34", "ResNet34", {}),
+        slow("resnet34", "ResNet34", {}),
         ("resnet50", "ResNet50", V1_5),
-        ("resnet101", "ResNet101", V1_5),
-        ("resnet152", "ResNet152", V1_5),
+        slow("resnet101", "ResNet101", V1_5),
+        slow("resnet152", "ResNet152", V1_5),
         ("resnext50_32x4d", "ResNeXt50_32x4d", {}),
-        ("resnext101_32x4d", "ResNeXt101_32x4d", {}),
-        ("resnext101_32x8d", "ResNeXt101_32x8d", {}),
-        ("resnext101_64x4d", "ResNeXt101_64x4d", {}),
+        slow("resnext101_32x4d", "ResNeXt101_32x4d", {}),
+        slow("resnext101_32x8d", "ResNeXt101_32x8d", {}),
+        slow("resnext101_64x4d", "ResNeXt101_64x4d", {}),
         ("wide_resnet50_2", "WideResNet50_2", {}),
         ("densenet121", "DenseNet121", {}),
-        ("densenet169", "DenseNet169", {}),
-        ("densenet201", "DenseNet201", {}),
+        slow("densenet169", "DenseNet169", {}),
+        slow("densenet201", "DenseNet201", {}),
         ("mobilenetv1_100", "MobileNet", PYTORCH),
         ("mobilenetv2_100", "MobileNetV2", PYTORCH),
-        ("mobilenetv2_140", "MobileNetV2", {"alpha": 1.4, **PYTORCH}),
+        slow("mobilenetv2_140", "MobileNetV2", {"alpha": 1.4, **PYTORCH}),
         ("legacy_xception", "Xception", {**PYTORCH, "input_shape": (224, 224, 3)}),
         ("tf_efficientnet_b0", "EfficientNetB0", PREPARED),
-        ("tf_efficientnet_b2", "EfficientNetB2", SMALL),
-        ("tf_efficientnet_b3", "EfficientNetB3", SMALL),
-        ("tf_efficientnet_b5", "EfficientNetB5", SMALL),
-        ("tf_efficientnet_b6", "EfficientNetB6", SMALL),
-        ("tf_efficientnet_b7", "EfficientNetB7", PREPARED),
+        slow("tf_efficientnet_b2", "EfficientNetB2", SMALL),
+        slow("tf_efficientnet_b3", "EfficientNetB3", SMALL),
+        slow("tf_efficientnet_b5", "EfficientNetB5", SMALL),
+        slow("tf_efficientnet_b6", "EfficientNetB6", SMALL),
+        slow("tf_efficientnet_b7", "EfficientNetB7", PREPARED),
         ("efficientnet_b0", "EfficientNetB0", PREPARED | PYTORCH),
-        ("efficientnet_b4", "EfficientNetB4", PREPARED | PYTORCH),
+        slow("efficientnet_b4", "EfficientNetB4", PREPARED | PYTORCH),
     ],
 )
 def test_timm_others(theirs, ours, options, tmp_path):
@@ -254,7 +260,7 @@ NARROW, MIDDLE, LARGE, WIDE = (16, 64), (32, 128), (48, 192), (64, 256)
         ),
     ],
 )
-@pytest.mark.parametrize("side", [224, 125, 131])
+@pytest.mark.parametrize("side", [224, 125, slow(131)])
 def test_squeezenet(name, first, column, side, tmp_path):
     module = randomize(TorchvisionSqueezeNet(first, column))
     compare(module, name, tmp_path, X[:, :side, :side], input_shape=(side, side, 3))
@@ -300,7 +306,7 @@ def towers(x, ours, groups):
     return ours.classify(x, ("fc6", "fc7", "predictions"))
 
 
-@pytest.mark.parametrize(("name", "groups"), [("AlexNet", 2), ("AlexNetSingle", 1)])
+@pytest.mark.parametrize(("name", "groups"), [("AlexNet", 2), slow("AlexNetSingle", 1)])
 def test_alexnet(name, groups):
     compare_with(towers, name, groups, 227)
 
@@ -339,7 +345,7 @@ def figure_3(x, ours, maps):
 
 # The maps of layers 3 to 5: figure 3, and the last row of table 2.
 @pytest.mark.parametrize(
-    ("name", "maps"), [("ZFNet", (384, 384, 256)), ("ZFNetWide", (512, 1024, 512))]
+    ("name", "maps"), [("ZFNet", (384, 384, 256)), slow("ZFNetWide", (512, 1024, 512))]
 )
 def test_zfnet(name, maps):
     compare_with(figure_3, name, maps, 224)
@@ -373,7 +379,7 @@ def test_columns_of_vgg(name, items):
     compare_with(column, name, items, 96)
 
 
-@pytest.mark.parametrize("side", [299, 127])
+@pytest.mark.parametrize("side", [slow(299), 127])
 def test_xception_under_the_names_of_its_origin(side, tmp_path):
     """At the paper's size and at another, so that maps of even and odd sizes are halved."""
     module = randomize(timm.create_model("legacy_xception"))
@@ -383,7 +389,7 @@ def test_xception_under_the_names_of_its_origin(side, tmp_path):
     compare(module, "Xception", tmp_path, x, state=state, **options)
 
 
-@pytest.mark.parametrize("side", [331, 96])
+@pytest.mark.parametrize("side", [331, slow(96)])
 def test_nasnet(side, tmp_path):
     """timm's pools leave out what is beyond the edge in maxima, and count zeros in averages."""
     module = randomize(timm.create_model("nasnetalarge"))
