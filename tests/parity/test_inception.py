@@ -95,7 +95,7 @@ def test_scales_of_one(ones, tmp_path):
         ("bninception", "BNInception", (224, 224)),
         ("bninception", "BNInception", (225, 223)),
         ("inceptionresnetv1", "InceptionResNetV1", (299, 299)),
-        ("inceptionresnetv1", "InceptionResNetV1", (131, 106)),
+        slow("inceptionresnetv1", "InceptionResNetV1", (131, 106)),
     ],
 )
 def test_pytorchcv(theirs, ours, size, tmp_path):
@@ -387,7 +387,7 @@ def excite(model, name):
 def test_se_bn_inception():
     """pytorchcv's BN-Inception, each module's output weighed."""
     model = kcc.SEBNInception(classifier_activation=None)
-    rough.randomize(model)
+    rough.randomize(model, gain=1.2)  # with 1 the weighing leaves little of the image
     module = pytorchcv("bninception").bninception(pretrained=False).eval()
     fill_from(model, module, bn_inception.torch_names())
     places = [*(f"stage1.unit{i}" for i in (1, 2)), *(f"stage2.unit{i}" for i in range(1, 6))]
