@@ -199,9 +199,9 @@ def test_plain_networks(name, depths, tmp_path):
     ("name", "depths", "shortcut"),
     [
         ("ResNet18", D18, "A"),
-        ("ResNet34", D34, "A"),
-        ("ResNet18", D18, "C"),
         ("ResNet34", D34, "C"),
+        slow("ResNet34", D34, "A"),
+        slow("ResNet18", D18, "C"),
     ],
 )
 def test_shortcuts(name, depths, shortcut, tmp_path):

@@ -343,7 +343,7 @@ def figure_3(x, ours, maps):
     return ours.classify(x, ("fc6", "fc7", "predictions"))
 
 
-# The maps of layers 3 to 5: figure 3, and the last row of table 2.
+# The maps of layers 3 to 5: figure 3, and model (b) of table 2.
 @pytest.mark.parametrize(
     ("name", "maps"), [("ZFNet", (384, 384, 256)), slow("ZFNetWide", (512, 1024, 512))]
 )
