@@ -5,12 +5,19 @@ import math
 
 import keras
 import numpy as np
+import pytest
 import torch
+from rough import assert_near
 from safetensors.torch import save_file
 
 import keras_cnn_classics as kcc
 
 X = np.random.default_rng(0).normal(size=(2, 224, 224, 3)).astype("float32")
+
+
+def pytorchcv(file):
+    """A file of pytorchcv's models; without that package the test is skipped."""
+    return pytest.importorskip(f"pytorchcv.models.{file}", reason="compares with pytorchcv")
 
 
 def randomize(module, gain=1.0):
@@ -41,14 +48,18 @@ def near(ours, theirs, x):
     theirs = theirs if isinstance(theirs, dict) else {"predictions": theirs}
     assert set(got) == set(theirs)
     for name, expected in theirs.items():
-        atol = 1e-4 * expected.abs().max().item()
-        np.testing.assert_allclose(got[name], expected.numpy(), rtol=0, atol=atol, err_msg=name)
+        assert_near(got[name], expected.numpy(), name)
+
+
+def channels_first(x):
+    """Images for PyTorch."""
+    return torch.from_numpy(np.moveaxis(x, -1, 1).copy())
 
 
 def answers(module, x):
     """What a module gives for images, channels last; by our names if it has auxiliary answers."""
     with torch.no_grad():
-        y = module(torch.from_numpy(np.moveaxis(x, -1, 1).copy()))
+        y = module(channels_first(x))
     if not isinstance(y, tuple):
         return y
     names = ["predictions", *(f"aux{i}" for i in range(1, len(y)))]
@@ -86,3 +97,37 @@ def compare(module, name, folder, x=X, *, state=None, **options):
         assert trainable == build.spec.params
     del ours
     gc.collect()
+
+
+class Functions:
+    """PyTorch's functions with the weights of our layers, to render a paper's table in."""
+
+    def __init__(self, model):
+        self.weights = {
+            layer.name: [torch.from_numpy(w) for w in layer.get_weights()] for layer in model.layers
+        }
+
+    def conv(self, x, name, **kwargs):
+        kernel, *bias = self.weights[name]
+        return torch.nn.functional.conv2d(x, kernel.permute(3, 2, 0, 1), *bias, **kwargs)
+
+    def norm(self, x, name, eps):
+        gamma, beta, mean, variance = self.weights[name]
+        return torch.nn.functional.batch_norm(x, mean, variance, gamma, beta, eps=eps)
+
+    def dense(self, x, name):
+        kernel, bias = self.weights[name]
+        return x @ kernel + bias
+
+    def classify(self, x, names):
+        """Flattens, channels last, then dense layers with ReLU between them."""
+        x = x.permute(0, 2, 3, 1).flatten(1)
+        *hidden, last = names
+        for name in hidden:
+            x = self.dense(x, name).relu()
+        return self.dense(x, last)
+
+
+def lrn(x):
+    """AlexNet's normalization. The paper's alpha, 1e-4, is for the sum, PyTorch's for the mean."""
+    return torch.nn.functional.local_response_norm(x, 5, alpha=5e-4, beta=0.75, k=2.0)

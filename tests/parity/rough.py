@@ -1,7 +1,13 @@
-"""Rough weights for Keras models, whichever package built them."""
+"""What all parity tests share: rough weights for Keras models, and the comparison of answers."""
 
 import keras
 import numpy as np
+import pytest
+
+
+def slow(*values):
+    """A row for another variant of what a quicker row compares: `make test-all` alone has it."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def randomize(model, seed=1, gain=1.0):
@@ -25,3 +31,16 @@ def randomize(model, seed=1, gain=1.0):
                 values.append(rng.normal(gain * (w.name == "gamma"), 0.2, w.shape))
         if values:
             layer.set_weights(values)
+
+
+def assert_near(got, expected, name=""):
+    """Asserts the same answers, to 1e-4 of their scale.
+
+    The first two images must differ in them by ten times as much. A saturated softmax, or numbers
+    that the biases rule, would agree with wrong weights too.
+    """
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(
+        got, expected, rtol=0, atol=1e-4 * scale, equal_nan=False, err_msg=name
+    )
+    assert np.abs(expected[0] - expected[1]).max() > 1e-3 * scale, "the images make no difference"

@@ -2,7 +2,6 @@
 
 import itertools
 
-import keras
 import numpy as np
 import pytest
 
@@ -14,52 +13,76 @@ timm = pytest.importorskip("timm", reason="the parity tests compare with timm")
 torch = pytest.importorskip("torch", reason="the parity tests compare with PyTorch")
 safetensors = pytest.importorskip("safetensors.torch")
 
-from reference import X, answers, compare, near, randomize  # noqa: E402
+import rough  # noqa: E402
+from reference import (  # noqa: E402
+    Functions,
+    X,
+    answers,
+    channels_first,
+    compare,
+    lrn,
+    near,
+    randomize,
+)
+from rough import slow  # noqa: E402
 
 
-@pytest.mark.parametrize("name", ["vgg11", "vgg13", "vgg16", "vgg19"])
-@pytest.mark.parametrize("suffix", ["", "_bn"])
-def test_timm(name, suffix, tmp_path):
-    module = randomize(timm.create_model(f"{name}{suffix}"))
-    compare(module, name.upper() + suffix.removeprefix("_").upper(), tmp_path)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("vgg11", slow("vgg13"), slow("vgg16"), slow("vgg19")),
+        *(slow(f"vgg{depth}_bn") for depth in (11, 13, 16, 19)),
+    ],
+)
+def test_timm(name, tmp_path):
+    module = randomize(timm.create_model(name))
+    compare(module, name.upper().replace("_", ""), tmp_path)
 
 
 V1_5 = {"stride_in": "3x3", "bias": False}
 PYTORCH = {"padding": "symmetric", "epsilon": 1e-5}
-GAIN = {"efficientnet_b4": 0.95, "tf_efficientnet_b7": 0.85}
+GAIN = {
+    **{"efficientnet_b4": 0.95, "tf_efficientnet_b5": 0.95, "tf_efficientnet_b6": 0.85},
+    "tf_efficientnet_b7": 0.85,
+}
 PREPARED = {"include_preprocessing": False, "input_shape": (224, 224, 3)}
+SMALL = PREPARED | {"input_shape": (96, 96, 3)}
 
 
 @pytest.mark.parametrize(
     ("theirs", "ours", "options"),
     [
         ("resnet18", "ResNet18", {}),
-        ("resnet34", "ResNet34", {}),
+        slow("resnet34", "ResNet34", {}),
         ("resnet50", "ResNet50", V1_5),
-        ("resnet101", "ResNet101", V1_5),
-        ("resnet152", "ResNet152", V1_5),
+        slow("resnet101", "ResNet101", V1_5),
+        slow("resnet152", "ResNet152", V1_5),
         ("resnext50_32x4d", "ResNeXt50_32x4d", {}),
-        ("resnext101_32x4d", "ResNeXt101_32x4d", {}),
-        ("resnext101_32x8d", "ResNeXt101_32x8d", {}),
-        ("resnext101_64x4d", "ResNeXt101_64x4d", {}),
+        slow("resnext101_32x4d", "ResNeXt101_32x4d", {}),
+        slow("resnext101_32x8d", "ResNeXt101_32x8d", {}),
+        slow("resnext101_64x4d", "ResNeXt101_64x4d", {}),
         ("wide_resnet50_2", "WideResNet50_2", {}),
         ("densenet121", "DenseNet121", {}),
-        ("densenet169", "DenseNet169", {}),
-        ("densenet201", "DenseNet201", {}),
+        slow("densenet169", "DenseNet169", {}),
+        slow("densenet201", "DenseNet201", {}),
         ("mobilenetv1_100", "MobileNet", PYTORCH),
         ("mobilenetv2_100", "MobileNetV2", PYTORCH),
-        ("mobilenetv2_140", "MobileNetV2", {"alpha": 1.4, **PYTORCH}),
+        slow("mobilenetv2_140", "MobileNetV2", {"alpha": 1.4, **PYTORCH}),
         ("legacy_xception", "Xception", {**PYTORCH, "input_shape": (224, 224, 3)}),
         ("tf_efficientnet_b0", "EfficientNetB0", PREPARED),
-        ("tf_efficientnet_b3", "EfficientNetB3", PREPARED),
-        ("tf_efficientnet_b7", "EfficientNetB7", PREPARED),
+        slow("tf_efficientnet_b2", "EfficientNetB2", SMALL),
+        slow("tf_efficientnet_b3", "EfficientNetB3", SMALL),
+        slow("tf_efficientnet_b5", "EfficientNetB5", SMALL),
+        slow("tf_efficientnet_b6", "EfficientNetB6", SMALL),
+        slow("tf_efficientnet_b7", "EfficientNetB7", PREPARED),
         ("efficientnet_b0", "EfficientNetB0", PREPARED | PYTORCH),
-        ("efficientnet_b4", "EfficientNetB4", PREPARED | PYTORCH),
+        slow("efficientnet_b4", "EfficientNetB4", PREPARED | PYTORCH),
     ],
 )
 def test_timm_others(theirs, ours, options, tmp_path):
     module = randomize(timm.create_model(theirs), GAIN.get(theirs, 1.0))
-    compare(module, ours, tmp_path, **options)
+    side = options.get("input_shape", X.shape[1:])[0]
+    compare(module, ours, tmp_path, X[:, :side, :side], **options)
 
 
 # From timm's names of a block's parts to the place in torchvision's: with an expansion, without.
@@ -128,10 +151,7 @@ def test_pixels_go_into_an_efficientnet(tmp_path):
     ours = kcc.EfficientNetB0(weights=tmp_path / "theirs.safetensors", classifier_activation=None)
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 224, 224, 3)).astype("float32")
     prepared = ((pixels / 255 - config["mean"]) / config["std"]).astype("float32")
-    with torch.no_grad():
-        theirs = module(torch.from_numpy(np.moveaxis(prepared, -1, 1).copy())).numpy()
-    got = keras.ops.convert_to_numpy(ours(pixels, training=False))
-    np.testing.assert_allclose(got, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
+    near(ours, answers(module, prepared), pixels)
 
 
 class TorchvisionLayout(torch.nn.Module):
@@ -222,7 +242,7 @@ class TorchvisionSqueezeNet(torch.nn.Module):
         return self.classifier(self.features(x)).mean((2, 3))
 
 
-SMALL, MIDDLE, LARGE, WIDE = (16, 64), (32, 128), (48, 192), (64, 256)
+NARROW, MIDDLE, LARGE, WIDE = (16, 64), (32, 128), (48, 192), (64, 256)
 
 
 @pytest.mark.parametrize(
@@ -231,16 +251,16 @@ SMALL, MIDDLE, LARGE, WIDE = (16, 64), (32, 128), (48, 192), (64, 256)
         (
             "SqueezeNet1_0",
             (96, 7),
-            ["M", SMALL, SMALL, MIDDLE, "M", MIDDLE, LARGE, LARGE, WIDE, "M", WIDE],
+            ["M", NARROW, NARROW, MIDDLE, "M", MIDDLE, LARGE, LARGE, WIDE, "M", WIDE],
         ),
         (
             "SqueezeNet1_1",
             (64, 3),
-            ["M", SMALL, SMALL, "M", MIDDLE, MIDDLE, "M", LARGE, LARGE, WIDE, WIDE],
+            ["M", NARROW, NARROW, "M", MIDDLE, MIDDLE, "M", LARGE, LARGE, WIDE, WIDE],
         ),
     ],
 )
-@pytest.mark.parametrize("side", [224, 125, 131])
+@pytest.mark.parametrize("side", [224, 125, slow(131)])
 def test_squeezenet(name, first, column, side, tmp_path):
     module = randomize(TorchvisionSqueezeNet(first, column))
     compare(module, name, tmp_path, X[:, :side, :side], input_shape=(side, side, 3))
@@ -263,44 +283,103 @@ def test_wrapped_checkpoint(tmp_path):
     near(ours, answers(module, X), X)
 
 
-def towers(x, weights, groups):
-    """AlexNet of 2012 in PyTorch functions, from our weights."""
+# Pixels less their mean, so large that the normalization of responses has an effect.
+PIXELS = np.random.default_rng(2).uniform(-120, 130, (2, 227, 227, 3)).astype("float32")
+
+
+def compare_with(rendering, name, item, side):
+    """Compares our model with a rendering of its paper that has the model's weights."""
+    x = PIXELS[:, :side, :side]
+    model = getattr(kcc, name)(classifier_activation=None, input_shape=x.shape[1:])
+    rough.randomize(model)
+    near(model, rendering(channels_first(x), Functions(model), item), x)
+
+
+def towers(x, ours, groups):
+    """AlexNet of 2012 in PyTorch functions."""
     f = torch.nn.functional
-
-    def w(layer):
-        kernel, bias = (torch.from_numpy(v) for v in weights[layer])
-        return (kernel.permute(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T), bias
-
-    def lrn(y):  # the paper's alpha is for the sum, PyTorch's for the mean
-        return f.local_response_norm(y, 5, alpha=5e-4, beta=0.75, k=2.0)
-
-    x = f.max_pool2d(lrn(f.relu(f.conv2d(x, *w("conv1"), stride=4))), 3, 2)
-    x = f.max_pool2d(lrn(f.relu(f.conv2d(x, *w("conv2"), padding=2, groups=groups))), 3, 2)
-    x = f.relu(f.conv2d(x, *w("conv3"), padding=1))
-    x = f.relu(f.conv2d(x, *w("conv4"), padding=1, groups=groups))
-    x = f.max_pool2d(f.relu(f.conv2d(x, *w("conv5"), padding=1, groups=groups)), 3, 2)
-    x = torch.flatten(x.permute(0, 2, 3, 1), 1)
-    return f.linear(f.relu(f.linear(f.relu(f.linear(x, *w("fc6"))), *w("fc7"))), *w("predictions"))
+    x = f.max_pool2d(lrn(ours.conv(x, "conv1", stride=4).relu()), 3, 2)
+    x = f.max_pool2d(lrn(ours.conv(x, "conv2", padding=2, groups=groups).relu()), 3, 2)
+    x = ours.conv(x, "conv3", padding=1).relu()
+    x = ours.conv(x, "conv4", padding=1, groups=groups).relu()
+    x = f.max_pool2d(ours.conv(x, "conv5", padding=1, groups=groups).relu(), 3, 2)
+    return ours.classify(x, ("fc6", "fc7", "predictions"))
 
 
-@pytest.mark.parametrize(("name", "groups"), [("AlexNet", 2), ("AlexNetSingle", 1)])
+@pytest.mark.parametrize(("name", "groups"), [("AlexNet", 2), slow("AlexNetSingle", 1)])
 def test_alexnet(name, groups):
-    model = getattr(kcc, name)(classifier_activation=None)
-    rng = np.random.default_rng(2)
-    for layer in model.layers:
-        if layer.weights:
-            kernel, bias = layer.get_weights()
-            scale = np.sqrt(2 / np.prod(kernel.shape[:-1]))
-            kernel = rng.standard_normal(kernel.shape, "float32") * scale
-            layer.set_weights([kernel, rng.normal(0, 0.2, bias.shape)])
-    x = rng.uniform(-120, 130, (2, 227, 227, 3)).astype("float32")
-    weights = {layer.name: layer.get_weights() for layer in model.layers}
-    theirs = towers(torch.from_numpy(np.moveaxis(x, -1, 1).copy()), weights, groups).numpy()
-    got = keras.ops.convert_to_numpy(model(x, training=False))
-    np.testing.assert_allclose(got, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
+    compare_with(towers, name, groups, 227)
 
 
-@pytest.mark.parametrize("side", [299, 127])
+def figure_3(x, ours, maps):
+    """ZFNet in PyTorch functions: figure 3 of its paper, whose sizes the maps must have.
+
+    Its pools halve 110 to 55 and 26 to 13, so that their last windows hang over the edge.
+    """
+
+    def is_map(side, depth):
+        assert x.shape[1:] == (depth, side, side)
+
+    def conv(y, name, kernel, **kwargs):
+        assert ours.weights[name][0].shape[:2] == (kernel, kernel)
+        return ours.conv(y, name, **kwargs).relu()
+
+    def pool(y):
+        return torch.nn.functional.max_pool2d(y, 3, 2, ceil_mode=True)
+
+    x = conv(x, "conv1", 7, stride=2, padding=1)
+    is_map(110, 96)
+    x = lrn(pool(x))
+    is_map(55, 96)
+    x = conv(x, "conv2", 5, stride=2)
+    is_map(26, 256)
+    x = lrn(pool(x))
+    is_map(13, 256)
+    for name, depth in zip(("conv3", "conv4", "conv5"), maps, strict=True):
+        x = conv(x, name, 3, padding=1)
+        is_map(13, depth)
+    x = pool(x)
+    is_map(6, maps[-1])
+    return ours.classify(x, ("fc6", "fc7", "predictions"))
+
+
+# The maps of layers 3 to 5: figure 3, and model (b) of table 2.
+@pytest.mark.parametrize(
+    ("name", "maps"), [("ZFNet", (384, 384, 256)), slow("ZFNetWide", (512, 1024, 512))]
+)
+def test_zfnet(name, maps):
+    compare_with(figure_3, name, maps, 224)
+
+
+def column(x, ours, items):
+    """A column of VGG's table 1 in PyTorch functions: kernel and filters, LRN, or M, a pool."""
+    block, number = 1, 0
+    for item in items.split():
+        if item == "M":
+            x = torch.nn.functional.max_pool2d(x, 2)
+            block, number = block + 1, 0
+        elif item == "LRN":
+            x = lrn(x)
+        else:
+            number += 1
+            kernel, filters = map(int, item.split("-"))
+            x = ours.conv(x, f"block{block}_conv{number}", padding=kernel // 2).relu()
+            assert x.shape[1] == filters
+    return ours.classify(x, ("fc1", "fc2", "predictions"))
+
+
+A_LRN = "3-64 LRN M 3-128 M 3-256 3-256 M 3-512 3-512 M 3-512 3-512 M"
+C = "3-64 3-64 M 3-128 3-128 M 3-256 3-256 1-256 M 3-512 3-512 1-512 M 3-512 3-512 1-512 M"
+
+
+@pytest.mark.parametrize(
+    ("name", "items"), [("VGG11LRN", A_LRN), ("VGG16C", C)], ids=["VGG11LRN", "VGG16C"]
+)
+def test_columns_of_vgg(name, items):
+    compare_with(column, name, items, 96)
+
+
+@pytest.mark.parametrize("side", [slow(299), 127])
 def test_xception_under_the_names_of_its_origin(side, tmp_path):
     """At the paper's size and at another, so that maps of even and odd sizes are halved."""
     module = randomize(timm.create_model("legacy_xception"))
@@ -310,7 +389,7 @@ def test_xception_under_the_names_of_its_origin(side, tmp_path):
     compare(module, "Xception", tmp_path, x, state=state, **options)
 
 
-@pytest.mark.parametrize("side", [331, 96])
+@pytest.mark.parametrize("side", [331, slow(96)])
 def test_nasnet(side, tmp_path):
     """timm's pools leave out what is beyond the edge in maxima, and count zeros in averages."""
     module = randomize(timm.create_model("nasnetalarge"))
