@@ -6,7 +6,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from rough import assert_near, randomize
+from rough import assert_near, randomize, slow
 
 import keras_cnn_classics as kcc
 

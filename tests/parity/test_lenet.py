@@ -1,4 +1,4 @@
-"""LeNet-5 against a plain rendering of the paper's section II.B, LeNet against one of its layers."""
+"""LeNet-5 against a rendering of the paper's section II.B, LeNet against one of its layers."""
 
 import keras
 import numpy as np
