@@ -130,8 +130,6 @@ def mobilenet(x: Any, *, alpha: float = 1.0, padding: str = "same", epsilon: flo
     Returns:
         Feature map of stride 32: 7x7 for an image of 224x224.
     """
-    if not alpha > 0:
-        raise ValueError(f"`alpha` must be greater than 0. Received: {alpha=}")
     one_of("padding", padding, PADDINGS)
     x, rest = pad_for_steps(x, 3, 2, padding, name="conv1_pad")
     x = layers.Conv2D(int(32 * alpha), 3, 2, rest, use_bias=False, name="conv1")(x)
