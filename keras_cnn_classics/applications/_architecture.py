@@ -183,6 +183,7 @@ def _make_builder(parts: _Parts) -> Builder:
             # Only the layers made here, on an input of its own if `image` is a layer's output.
             own = model if start is image else keras.Model(image, outputs)
             if source is not None:
+                values = _values(parts, options)
                 load_weights(
                     own,
                     source,
@@ -190,8 +191,8 @@ def _make_builder(parts: _Parts) -> Builder:
                     include_top=include_top,
                     classes=classes,
                     classifier=spec.classifier,
-                    torch_options=_differing(spec, _values(parts, options)),
-                    torch_names=parts.torch_names and parts.torch_names(**_values(parts, options)),
+                    torch_options=_differing(parts, values),
+                    torch_names=parts.torch_names and parts.torch_names(**values),
                 )
             if not prefix:
                 return model
@@ -215,9 +216,14 @@ def _make_builder(parts: _Parts) -> Builder:
     return named
 
 
-def _differing(spec: ModelSpec, values: dict[str, Any]) -> dict[str, Any]:
-    """The options of PyTorch's checkpoints that the model was not built with."""
-    return {key: value for key, value in spec.torch_options.items() if values[key] != value}
+def _differing(parts: _Parts, values: dict[str, Any]) -> dict[str, Any]:
+    """The options of PyTorch's checkpoints that the model was not built with.
+
+    None where the checkpoints' names change with them: then what fits is of the model's own form.
+    """
+    wanted = {k: v for k, v in parts.spec.torch_options.items() if values[k] != v}
+    names = parts.torch_names or dict
+    return wanted if names(**values) == names(**values | wanted) else {}
 
 
 def _source_inputs(tensor: Any) -> list[Any]:

@@ -188,10 +188,28 @@ def module_8(x: Any, unit: Units, *, name: str, split: str, count_padding: bool 
 
 
 def aux_classifier(
-    x: Any, classes: int, classifier_activation: Any, *, name: str, scale: bool = False
+    x: Any,
+    classes: int,
+    classifier_activation: Any,
+    *,
+    name: str,
+    scale: bool = False,
+    width: float = 1.0,
 ) -> Any:
-    """The auxiliary classifier of figure 8, with batch normalization as in section 4."""
-    unit = Units(scale=scale)
+    """The auxiliary classifier of figure 8, with batch normalization as in section 4.
+
+    Args:
+        x: Feature map of 17x17.
+        classes: Number of classes.
+        classifier_activation: Activation of the last layer.
+        name: Prefix of the layers' names, and the name of the last.
+        scale: Whether batch normalizations have scales (gamma).
+        width: Multiplier of the filters.
+
+    Returns:
+        A tensor of shape `(batch, classes)`.
+    """
+    unit = Units(scale=scale, width=width)
     x = layers.AveragePooling2D(5, 3, name=f"{name}_pool")(x)
     x = unit(x, 128, 1, name=f"{name}_conv0")
     x = unit(x, 768, 5, padding="valid", name=f"{name}_conv1")

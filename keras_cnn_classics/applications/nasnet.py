@@ -248,7 +248,6 @@ def _torch_names(*, num_blocks: int, **_: Any) -> Mapping[str, Sequence[Any]]:
     stride=32,
     preprocessing="tf",
     torch_preprocessing="tf",
-    torch_options={"edge_zeros": "average"},
     protocol="one crop",
     notes="The auxiliary classifier and the dropped paths of the paper's training are left out.",
     tiny={
@@ -339,6 +338,7 @@ NASNetMobile = nasnet.variant(
 NASNetLarge = nasnet.variant(
     "NASNetLarge",
     torch_names=_torch_names,
+    torch_options={"edge_zeros": "average"},
     penultimate_filters=4032,
     num_blocks=6,
     stem_block_filters=96,
