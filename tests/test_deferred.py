@@ -109,10 +109,12 @@ def test_initial_values_do_not_depend_on_the_scope():
     same(one, two)
 
 
-def test_a_failure_leaves_nothing_behind(saved, tmp_path, monkeypatch):
+def test_a_failure_leaves_nothing_behind(saved, drawn, tmp_path):
     (tmp_path / "bad.weights.h5").write_bytes(b"")
+    before = drawn[:]
     with pytest.raises(ValueError, match="does not hold the weights"):
         kcc.ResNet50(**OPTIONS, input_shape=SHAPE, weights=tmp_path / "bad.weights.h5")
+    assert drawn == before
 
     class Stop(keras.initializers.Initializer):
         def __call__(self, shape, dtype=None):
@@ -127,6 +129,17 @@ def test_a_failure_leaves_nothing_behind(saved, tmp_path, monkeypatch):
         deferred.build(interrupted)
     model, file = saved
     same(kcc.ResNet50(**OPTIONS, input_shape=SHAPE, classes=5, weights=file), model)
+
+
+def test_a_failure_inside_a_scope_leaves_the_callers_variables(tmp_path):
+    (tmp_path / "bad.weights.h5").write_bytes(b"")
+    with keras.StatelessScope():
+        dense = keras.layers.Dense(2)
+        dense.build((None, 3))
+        with pytest.raises(ValueError, match="does not hold the weights"):
+            kcc.ResNet50(**OPTIONS, input_shape=SHAPE, weights=tmp_path / "bad.weights.h5")
+    dense.kernel.assign_add(np.ones((3, 2)))  # only a variable with a value can be added to
+    assert np.ptp(dense.get_weights()[0]) > 0
 
 
 def test_empty_networks_have_shapes_only(drawn):

@@ -186,7 +186,7 @@ def test_survival_falls_linearly():
     [
         ("ResNet164V2", {"depth": 163}, "9n \\+ 2 with bottleneck=True. Received: depth=163"),
         ("ResNet110V2", {"depth": 2}, "6n \\+ 2 with bottleneck=False. Received: depth=2"),
-        ("WideResNet28_10", {"depth": 20}, "6n \\+ 4, as 16, 28 or 40. Received: depth=20"),
+        ("WideResNet28_10", {"depth": 20}, "6n \\+ 4. Received: depth=20"),
     ],
 )
 def test_depths_of_the_networks_with_identity_mappings(name, options, words):

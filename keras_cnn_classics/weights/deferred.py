@@ -7,11 +7,16 @@ the thread can end. Layers and their configs know nothing of it; another thread 
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+from keras.src.backend.common import global_state
+
+# Keras's list of the variables that get their values at the end of the outermost scope.
+_WAITING = "uninitialized_variables"
 
 
 class _Value:
@@ -26,6 +31,16 @@ class _Value:
         return self.value
 
 
+@contextlib.contextmanager
+def _nothing_new_waits_after_an_error() -> Iterator[None]:
+    waiting = list(global_state.get_global_attribute(_WAITING) or ())
+    try:
+        yield
+    except BaseException:
+        global_state.set_global_attribute(_WAITING, waiting)
+        raise
+
+
 def build(make: Callable[[], Any]) -> Any:
     """Gives the model that `make` builds and perhaps loads weights into.
 
@@ -34,20 +49,16 @@ def build(make: Callable[[], Any]) -> Any:
     TensorFlow's own names of the variables lack the layer's name, Keras's paths have it.
     """
     assigned = []
-    try:
-        with keras.StatelessScope() as scope:
-            model = make()
-            for variable in model.variables:
-                value = scope.get_current_value(variable)
-                if value is not None:
-                    variable._initializer = _Value(value)
-                    assigned.append((variable, variable._initializer))
-    except BaseException:
-        # Interrupted, Keras would go on at the end of the next scope, and fail for ever.
-        from keras.src.backend.common import global_state
-
-        global_state.set_global_attribute("uninitialized_variables", [])
-        raise
+    # Inside, so that nothing is drawn for what failed; outside, because Keras, interrupted while
+    # it draws, would go on at the end of the next scope, and fail for ever.
+    undo = _nothing_new_waits_after_an_error
+    with undo(), keras.StatelessScope() as scope, undo():
+        model = make()
+        for variable in model.variables:
+            value = scope.get_current_value(variable)
+            if value is not None:
+                variable._initializer = _Value(value)
+                assigned.append((variable, variable._initializer))
     if scope.original_scope is not None:  # a caller's, at whose end the variables get values
         return model
     for variable, initializer in assigned:
