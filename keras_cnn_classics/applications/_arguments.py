@@ -90,7 +90,7 @@ def _fits(key: str, value: Any, expected: Any) -> bool:
         if isinstance(value, bool) or not isinstance(value, kinds):
             return False
         most = 1 if _RANGES.get(key) == _SHARE else math.inf
-        return 0 < value < most or (value == 0 and key in _RANGES)
+        return bool(0 < value < most or (value == 0 and key in _RANGES))
     return isinstance(value, expected) if isinstance(expected, type) else True
 
 
