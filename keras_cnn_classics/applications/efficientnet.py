@@ -7,7 +7,8 @@ gamma^phi, so that multiply-adds grow by about two for each step of phi (`compou
 B0 to B3 are the rule at 0, 0.5, 1 and 2, rounded. The authors released B4 to B7 larger than the
 rule at 3 to 6: by 5 to 13 % in width, 4 to 6 % in depth and 12 to 17 % in resolution.
 
-The images are normalized inside, as in Keras, so the networks take pixels from 0 to 255.
+The images are normalized inside, as in Keras, so the networks take pixels from 0 to 255. Without
+that, `include_preprocessing=False`, they take what `preprocess_input` makes in mode `"torch"`.
 
 References:
     - [EfficientNet: rethinking model scaling for convolutional neural
@@ -89,7 +90,14 @@ def compound_scaling(
 
 
 def released(phi: float) -> dict[str, Any]:
-    """The rule as the authors rounded it for B0 to B3: to tenths, and to 20 pixels but for B0."""
+    """The rule as the authors rounded it for B0 to B3: to tenths, and to 20 pixels but for B0.
+
+    Args:
+        phi: How much more may be spent: 0, 0.5, 1 and 2 are B0 to B3.
+
+    Returns:
+        `width` and `depth` for the trunk, and `input_size`, in pixels.
+    """
     exact = compound_scaling(phi)
     return {
         "width": round(exact.width, 1),
@@ -177,6 +185,12 @@ def normalize(x: Any) -> Any:
     """From pixels, 0 to 255, to ImageNet's mean 0 and variance 1, channel by channel.
 
     Images of other than three channels are normalized by the averages of the three.
+
+    Args:
+        x: Image batch, from 0 to 255.
+
+    Returns:
+        An image batch of the same shape.
     """
     mode, channels = MODES["torch"], x.shape[channel_axis()]
     mean, std = mode.mean, mode.std

@@ -7,8 +7,7 @@ channels of the last map, and are called so: 4 @ 1056 and 6 @ 4032.
 
 Keras puts zeros around the maps that a reduction cell pools, and the pools take them for values.
 The authors' code leaves out what is beyond the edge; timm's does so for maxima, but counts zeros in
-averages. `edge_zeros` says which. The auxiliary classifier and the dropped paths of the paper's
-training are left out, as in Keras.
+averages. `edge_zeros` says which.
 
 References:
     - [Learning transferable architectures for scalable image
@@ -249,7 +248,10 @@ def _torch_names(*, num_blocks: int, **_: Any) -> Mapping[str, Sequence[Any]]:
     preprocessing="tf",
     torch_preprocessing="tf",
     protocol="one crop",
-    notes="The auxiliary classifier and the dropped paths of the paper's training are left out.",
+    notes=(
+        "The auxiliary classifier, the dropped paths and the dropout of 0.5 before the classifier "
+        "of the authors' training are left out, as in Keras."
+    ),
     tiny={
         "penultimate_filters": 384,
         "num_blocks": 1,

@@ -286,7 +286,7 @@ def se_bn_inception(x: Any, *, ratio: int = 16, width: float = 1.0) -> Any:
     notes=(
         "The authors' network is not published: here each residual module of Keras's "
         "Inception-ResNet v2 has a squeeze-and-excitation before its factor, and batch "
-        "normalizations have scales."
+        "normalizations have scales. There is no dropout, as in Keras's."
     ),
 )
 def se_inception_resnet(
