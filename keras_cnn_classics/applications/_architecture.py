@@ -222,7 +222,7 @@ def _make_builder(parts: _Parts) -> Builder:
 def _differing(parts: _Parts, values: dict[str, Any]) -> dict[str, Any]:
     """The options of PyTorch's checkpoints that the model was not built with.
 
-    None where the checkpoints' names change with them: then what fits is of the model's own form.
+    Empty where the checkpoints' names change with them: then what fits is of the model's own form.
     """
     wanted = {k: v for k, v in parts.spec.torch_options.items() if values[k] != v}
     names = parts.torch_names or dict
