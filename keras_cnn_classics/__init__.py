@@ -4,6 +4,7 @@
 this package costs almost nothing: Keras and its backend are imported when a name is first used.
 """
 
+import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,10 @@ if not TYPE_CHECKING:  # it would tell a type checker that every name is there
             return getattr(applications, name)
         if name in _SUBPACKAGES:
             return import_module(f"{__name__}.{name}")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        spelt = {one.lower(): one for one in __all__}
+        near = difflib.get_close_matches(name.lower(), spelt, n=1)
+        guess = f". Did you mean {spelt[near[0]]!r}?" if near else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{guess}")
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,7 @@
 """What the papers fix beyond the counts: tables, options, codes, order of layers."""
 
 import hashlib
+import inspect
 
 import keras
 import numpy as np
@@ -175,17 +176,48 @@ def test_layer_names_are_keras(name):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"width": "wide"}, r"`width` of VGG11 must be an integer. Received: width='wide'"),
-        ({"width": True}, "must be an integer"),
-        ({"depths": 3}, r"must be several integers, as \(1, 2\). Received: depths=3"),
+        ({"width": "wide"}, r"`width` of VGG11 must be a positive integer. Received: width='wide'"),
+        ({"width": True}, "must be a positive integer"),
+        ({"depths": 3}, r"must be several integers, all positive, as \(1, 2\). Received: depths=3"),
         ({"depths": (1, "2")}, "must be several integers"),
         ({"lrn": "yes"}, "must be True or False"),
-        ({"dropout": "half"}, "must be a number"),
+        ({"dropout": "half"}, "must be a number from 0 to less than 1. Received: dropout='half'"),
     ],
 )
 def test_options_of_another_type(options, words):
     with pytest.raises(ValueError, match=words):
         kcc.VGG11(weights=None, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("EfficientNetB0", {"width": float("nan")}, "a positive number. Received: width=nan"),
+        ("EfficientNetB0", {"depth": np.inf}, "a positive number. Received: depth=inf"),
+        ("EfficientNetB0", {"drop_connect": 1.0}, "less than 1. Received: drop_connect=1.0"),
+        ("MobileNet", {"alpha": 0.0}, "a positive number. Received: alpha=0.0"),
+        ("VGG11", {"dropout": -0.1}, "less than 1. Received: dropout=-0.1"),
+        ("AlexNet", {"groups": 0}, "a positive integer. Received: groups=0"),
+        ("SEVGG16", {"ratio": -4}, "a positive integer. Received: ratio=-4"),
+        ("InceptionV4", {"repeats": (0, 1, 1)}, r"all positive.* Received: repeats=\(0, 1, 1\)"),
+        ("VGG11", {"units": (8, 0)}, r"all positive.* Received: units=\(8, 0\)"),
+        ("InceptionResNetV1", {"units": -1}, "0 or a positive integer. Received: units=-1"),
+        ("ResNet20", {"depth": True}, "a positive integer. Received: depth=True"),
+    ],
+)
+def test_numbers_that_nothing_can_be_built_of(name, options, words):
+    with pytest.raises(ValueError, match=words):
+        kcc.build(name, weights=None, **options)
+
+
+@pytest.mark.parametrize("bad", [np.nan, -1, True, "1"])
+def test_every_number_is_checked(bad):
+    """Before the network is built, not somewhere inside Keras."""
+    for builder in map(kcc.get_builder, kcc.list_models()):
+        for option in inspect.signature(builder).parameters.values():
+            if option.annotation in (int, float):
+                with pytest.raises(ValueError, match=f"Received: {option.name}={bad!r}"):
+                    builder(weights=None, **{option.name: bad})
 
 
 @pytest.mark.parametrize("name", ["AlexNet", "AlexNetOWT", "ZFNet"])
@@ -218,3 +250,13 @@ def test_a_network_behind_a_graph_of_many_ways():
         x = keras.layers.Add(name=f"add{i}")([x, x])
     model = kcc.LeNet5(input_tensor=x)
     assert [one.name for one in model.inputs] == ["left", "right"]
+
+
+@pytest.mark.parametrize(
+    ("name", "guess"),
+    [("Resnet50", ". Did you mean 'ResNet50'?"), ("vgg6", ". Did you mean 'VGG16'?"), ("xyz", "")],
+)
+def test_misspelt_names(name, guess):
+    with pytest.raises(AttributeError) as caught:
+        getattr(kcc, name)
+    assert str(caught.value) == f"module 'keras_cnn_classics' has no attribute {name!r}{guess}"

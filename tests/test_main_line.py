@@ -1,15 +1,21 @@
 """Facts of the papers from GoogLeNet on that counts and parity do not hold."""
 
+import inspect
+import logging
+
 import keras
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import keras_cnn_classics as kcc
+from keras_cnn_classics.applications import senet
 from keras_cnn_classics.applications.efficientnet import compound_scaling, released
 from keras_cnn_classics.applications.googlenet import INCEPTION, inception, naive_inception
 from keras_cnn_classics.blocks.residual import zero_pad_shortcut
 from keras_cnn_classics.inspection import count
 from keras_cnn_classics.preprocessing import preprocess_input
+from keras_cnn_classics.testing import contracts
 from keras_cnn_classics.weights import preprocessing_of
 
 
@@ -332,7 +338,7 @@ def test_preprocessing_that_goes_with_a_file(name, path, mode):
     ("options", "words"),
     [
         ({"padding": "valid"}, "'same', 'symmetric'. Received: padding='valid'"),
-        ({"width": 0.0}, "greater than 0. Received: width=0.0"),
+        ({"width": 0.0}, "positive number. Received: width=0.0"),
     ],
 )
 def test_options_of_the_efficientnets(options, words):
@@ -554,8 +560,104 @@ def test_repeats_of_the_inceptions(name):
 
 
 def test_the_auxiliary_classifier_of_inception_v3():
+    half = kcc.InceptionV3(aux=True, width=0.5)
+    filters = [half.get_layer(name).filters for name in ("conv2d_5", "aux1_conv0", "aux1_conv1")]
+    assert filters == [32, 64, 384]
     model = kcc.InceptionV3(aux=True)
     assert model.get_layer("aux1_pool").output.shape[1:] == (5, 5, 768)
     assert model.get_layer("aux1_conv1").output.shape[1:] == (1, 1, 768)
     with pytest.raises(ValueError, match="needs images of at least 299x299"):
         kcc.InceptionV3(aux=True, input_shape=(298, 298, 3))
+
+
+TIMMS = {"stride_in": "3x3", "ceil_mode": False}
+
+
+def write_checkpoint(name, path, **options):
+    """A tiny SE-ResNet as a package of PyTorch would have saved it in this form."""
+    builder = kcc.get_builder(name)
+    model = contracts.tiny(builder, **options)
+    parameters = inspect.signature(builder).parameters.values()
+    values = {p.name: p.default for p in parameters} | builder.spec.tiny | options
+    tensors = {}
+    for layer, (module,) in senet._resnet_names(**values).items():
+        parts = ("weight", "bias", "running_mean", "running_var")
+        arrays = model.get_layer(layer).get_weights() if layer in names_of(model) else []
+        for part, array in zip(parts, arrays, strict=False):
+            order = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}[array.ndim]
+            tensors[f"{module}.{part}"] = np.ascontiguousarray(array.transpose(order))
+    save_file(tensors, path)
+    return model
+
+
+def names_of(model):
+    return {layer.name for layer in model.layers}
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "others"),
+    [
+        ("SEResNet50", {}, [TIMMS, {"ceil_mode": False}, {"stride_in": "3x3"}]),
+        ("SEResNet50", TIMMS, [{}, {"ceil_mode": False}, {"stride_in": "3x3"}]),
+        ("SEResNeXt50_32x4d", {}, [{"ceil_mode": False}, {"stride_in": "1x1"}]),
+        ("SEResNeXt50_32x4d", {"ceil_mode": False}, [{}, {**TIMMS, "stride_in": "1x1"}]),
+    ],
+)
+def test_an_se_resnet_takes_weights_of_its_own_form_only(name, form, others, tmp_path, caplog):
+    """The tensors of both forms have the same shapes, and under the other they answer wrongly."""
+    path, builder = tmp_path / "theirs.safetensors", kcc.get_builder(name)
+    model = write_checkpoint(name, path, **form)
+    with caplog.at_level(logging.WARNING, "keras_cnn_classics"):
+        again = contracts.tiny(builder, weights=path, **form)
+    assert not caplog.records
+    for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for options in others:
+        with pytest.raises(ValueError, match="it has tensors that belong to no layer"):
+            contracts.tiny(builder, weights=path, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "want stride_in='3x3', ceil_mode=False$"),
+        ({"ceil_mode": False}, "want stride_in='3x3'$"),
+        ({"stride_in": "3x3"}, "want ceil_mode=False$"),
+    ],
+)
+def test_the_error_says_what_timms_own_networks_want(options, words, tmp_path):
+    path = tmp_path / "theirs.safetensors"
+    write_checkpoint("SEResNet50", path, **TIMMS)
+    with pytest.raises(ValueError, match=words):
+        contracts.tiny(kcc.SEResNet50, weights=path, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("SEResNet50", TIMMS),
+        ("SEResNeXt50_32x4d", {"ceil_mode": False}),
+        ("NASNetMobile", {}),  # no checkpoint of it is read
+        ("NASNetLarge", {"edge_zeros": "average"}),
+        ("EfficientNetB4", {"padding": "symmetric", "epsilon": 1e-5}),
+        ("EfficientNetB5", {"padding": "symmetric"}),  # timm's epsilon is not torchvision's
+    ],
+)
+def test_options_for_pytorchs_checkpoints(name, options):
+    assert kcc.get_builder(name).spec.torch_options == options
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="XLA by TensorFlow")
+@pytest.mark.parametrize("name", ["ResNeXt50_32x4d", "StochasticDepthResNet110"])
+def test_a_compiled_training_step(name):
+    """Grouped convolutions and skipped blocks are compiled by XLA, forward and back."""
+    builder = kcc.get_builder(name)
+    model = contracts.tiny(builder)
+    before = model.get_weights()
+    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=True)
+    x = contracts.images(contracts.image_shape(builder), n=8)
+    loss = model.train_on_batch(x, np.arange(8) % contracts.CLASSES)
+    assert np.isfinite(loss)
+    after = model.get_weights()
+    assert all(np.isfinite(w).all() for w in after)
+    assert np.any(before[0] != after[0])  # the gradient came through to the first convolution

@@ -52,6 +52,9 @@ class Trunk(Protocol):
             head: Another classifier than the trunk's.
             torch_names: Another mapping of names than the trunk's.
             **row: Further fields of `ModelSpec`, and options of trunk and head.
+
+        Returns:
+            The builder.
         """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import os
 import typing
 from collections.abc import Mapping, Sequence
@@ -45,12 +46,22 @@ def check_options(
             names = ", ".join(f"`{option}`" for option in known) or "none"
             raise TypeError(f"{model} takes the options {names}.{guess} Received: {key}={value!r}")
         expected = known[key].annotation
-        if not _fits(value, expected):
-            kind = _KINDS.get(expected, "several integers, as (1, 2)")
+        if not _fits(key, value, expected):
+            kind = _RANGES.get(key) if expected in (int, float) else None
+            kind = kind or _KINDS.get(expected, "several integers, all positive, as (1, 2)")
             raise ValueError(f"`{key}` of {model} must be {kind}. Received: {key}={value!r}")
 
 
-_KINDS = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}
+_KINDS = {
+    int: "a positive integer",
+    float: "a positive number",
+    bool: "True or False",
+    str: "a string",
+}
+
+# Numbers may be 0 only here: what training drops, and a layer that may be left out.
+_SHARE = "a number from 0 to less than 1"
+_RANGES = {"dropout": _SHARE, "drop_connect": _SHARE, "units": "0 or a positive integer"}
 
 
 def check_published(
@@ -69,14 +80,17 @@ def check_published(
         )
 
 
-def _fits(value: Any, expected: Any) -> bool:
-    """Whether a value has the type that an option is annotated with."""
+def _fits(key: str, value: Any, expected: Any) -> bool:
+    """Whether a value has the type that an option is annotated with, and can be built at all."""
     if typing.get_origin(expected) is Sequence:
         (item,) = typing.get_args(expected)
-        return isinstance(value, (list, tuple)) and all(_fits(v, item) for v in value)
+        return isinstance(value, (list, tuple)) and all(_fits("", v, item) for v in value)
     if expected in (int, float):
         kinds = INTEGERS if expected is int else (*INTEGERS, float, np.floating)
-        return isinstance(value, kinds) and not isinstance(value, bool)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            return False
+        most = 1 if _RANGES.get(key) == _SHARE else math.inf
+        return bool(0 < value < most or (value == 0 and key in _RANGES))
     return isinstance(value, expected) if isinstance(expected, type) else True
 
 

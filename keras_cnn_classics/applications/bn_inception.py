@@ -1,9 +1,9 @@
 """BN-Inception: GoogLeNet with batch normalization, from the paper that brought it.
 
 Each convolution's outputs are shifted and scaled to mean 0 and variance 1 over the batch before the
-ReLU. Training then needs a fraction of the steps, neither local response normalization nor
-auxiliary classifiers, and little dropout. Two 3x3 convolutions stand in for each 5x5, and
-convolutions in steps of two halve the map beside the pool.
+ReLU. Training then needs a fraction of the steps, and neither local response normalization nor
+dropout. Two 3x3 convolutions stand in for each 5x5, and convolutions in steps of two halve the map
+beside the pool.
 
 As in the Caffe network that all published weights come from, convolutions have biases, which the
 normalization behind them makes void; `bias=False` leaves them out.
@@ -105,7 +105,17 @@ def inception(
 
 
 def body(x: Any, *, bias: bool, width: float, se: int = 0) -> Any:
-    """The whole trunk: two convolutions and pools, then the modules; arguments as for these."""
+    """The whole trunk: two convolutions and pools, then the modules.
+
+    Args:
+        x: Image batch.
+        bias: Whether convolutions have biases.
+        width: Multiplier of every layer's filters.
+        se: Reduction of a squeeze-and-excitation behind each module; 0 is none.
+
+    Returns:
+        A feature map of stride 32.
+    """
     unit = partial(conv_bn, use_bias=bias)
     x = unit(x, int(64 * width), 7, 2, name="conv1_7x7_s2", padding=3)
     x = ceil_pool(x, name="pool1")
@@ -120,7 +130,11 @@ def body(x: Any, *, bias: bool, width: float, se: int = 0) -> Any:
 
 
 def torch_names(**_: Any) -> Mapping[str, Sequence[str]]:
-    """The names of Cadene's checkpoint, which are Caffe's and ours, and those of pytorchcv."""
+    """The names of Cadene's checkpoint, which are Caffe's and ours, and those of pytorchcv.
+
+    Returns:
+        Names of each layer.
+    """
     theirs = {
         "conv1_7x7_s2": "init_block.conv1",
         "conv2_3x3_reduce": "init_block.conv2.conv1",
@@ -182,7 +196,10 @@ BNInception = bn_inception.variant(
     notes=(
         "With the biases of Caffe's network and weights, 10,016 of them; 11,285,224 parameters "
         "without: bias=False. The paper's text says 13.6 million, which its table does not give. "
-        "Average pools count the zeros beyond the edge, as Caffe's. A map of odd size, which "
-        "Caffe's network cannot halve, is halved upwards."
+        "The first convolution is Caffe's too, a plain 7x7; the paper's is separable, with a depth "
+        "multiplier of 8. Average pools count the zeros beyond the edge, as Caffe's. A map of odd "
+        "size, which Caffe's network cannot halve, is halved upwards. Of PyTorch's checkpoints, "
+        "Cadene's wants images in mode 'caffe' (its mean of red is 128), pytorchcv's in mode "
+        "'torch'."
     ),
 )

@@ -58,7 +58,16 @@ def dense_layer(x: Any, growth: int, *, name: str, bottleneck: bool = True) -> A
 
 
 def transition(x: Any, compression: float, *, name: str) -> Any:
-    """Between two blocks: a 1x1 convolution to a share of the maps, and a pool of 2x2."""
+    """Between two blocks: a 1x1 convolution to a share of the maps, and a pool of 2x2.
+
+    Args:
+        x: Feature map.
+        compression: Share of the maps that is kept.
+        name: Prefix of the layers' names.
+
+    Returns:
+        A feature map of half the height and width.
+    """
     x = norm_relu(x, name=name)
     x = plain_conv(x, int(x.shape[channel_axis()] * compression), 1, name=name)
     return layers.AveragePooling2D(2, name=f"{name}_pool")(x)
@@ -156,6 +165,10 @@ def _cifar_torch_names(*, depth: int, bc: bool, **_: Any) -> Mapping[str, Sequen
     min_size=8,
     classes=10,
     tiny={"depth": 10},
+    notes=(
+        "Without the dropout of 0.2 that the paper's training has where it does not augment the "
+        "images."
+    ),
 )
 def densenet_cifar(x: Any, *, depth: int, growth: int = 12, bc: bool = False) -> Any:
     """DenseNet for images of 32x32, section 3.

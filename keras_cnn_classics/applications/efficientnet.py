@@ -7,7 +7,8 @@ gamma^phi, so that multiply-adds grow by about two for each step of phi (`compou
 B0 to B3 are the rule at 0, 0.5, 1 and 2, rounded. The authors released B4 to B7 larger than the
 rule at 3 to 6: by 5 to 13 % in width, 4 to 6 % in depth and 12 to 17 % in resolution.
 
-The images are normalized inside, as in Keras, so the networks take pixels from 0 to 255.
+The images are normalized inside, as in Keras, so the networks take pixels from 0 to 255. Without
+that, `include_preprocessing=False`, they take what `preprocess_input` makes in mode `"torch"`.
 
 References:
     - [EfficientNet: rethinking model scaling for convolutional neural
@@ -73,8 +74,8 @@ def compound_scaling(
         gamma: Growth of the resolution.
 
     Returns:
-        The three multipliers, exactly: `EfficientNetB0(width=..., depth=..., input_shape=...)`
-        takes them.
+        The three multipliers, exactly. `EfficientNetB0` takes `width` and `depth` as they are;
+        `resolution` times 224, rounded, is the side of the images for its `input_shape`.
 
     Raises:
         ValueError: If a growth is below 1, or all together are far from doubling the cost.
@@ -89,7 +90,14 @@ def compound_scaling(
 
 
 def released(phi: float) -> dict[str, Any]:
-    """The rule as the authors rounded it for B0 to B3: to tenths, and to 20 pixels but for B0."""
+    """The rule as the authors rounded it for B0 to B3: to tenths, and to 20 pixels but for B0.
+
+    Args:
+        phi: How much more may be spent: 0, 0.5, 1 and 2 are B0 to B3.
+
+    Returns:
+        `width` and `depth` for the trunk, and `input_size`, in pixels.
+    """
     exact = compound_scaling(phi)
     return {
         "width": round(exact.width, 1),
@@ -177,6 +185,12 @@ def normalize(x: Any) -> Any:
     """From pixels, 0 to 255, to ImageNet's mean 0 and variance 1, channel by channel.
 
     Images of other than three channels are normalized by the averages of the three.
+
+    Args:
+        x: Image batch, from 0 to 255.
+
+    Returns:
+        An image batch of the same shape.
     """
     mode, channels = MODES["torch"], x.shape[channel_axis()]
     mean, std = mode.mean, mode.std
@@ -260,19 +274,15 @@ def efficientnet(
             from 0 at the first.
         include_preprocessing: Whether the network normalizes images itself and takes pixels from
             0 to 255; else they must have been prepared, by mode `"torch"`.
-        padding: `"same"` as in TensorFlow and Keras, or `"symmetric"` for PyTorch's own weights
-            (timm's without `tf_`, torchvision's): zeros of a convolution in steps of two.
-        epsilon: Added to the variance in batch normalization; PyTorch's own weights want 1e-5,
-            but torchvision's B5 to B7 1e-3.
+        padding: Zeros of a convolution in steps of two: `"same"` as in TensorFlow and Keras, which
+            timm's `tf_` weights want too, or `"symmetric"` for torchvision's and timm's others.
+        epsilon: Added to the variance in batch normalization: 1e-3 for Keras's weights, timm's
+            `tf_` and torchvision's B5 to B7, 1e-5 for torchvision's B0 to B4 and timm's others.
 
     Returns:
         Feature map of stride 32: 7x7 for an image of 224x224.
     """
     one_of("padding", padding, PADDINGS)
-    if min(width, depth) <= 0:
-        raise ValueError(
-            f"`width` and `depth` must be greater than 0. Received: {width=}, {depth=}"
-        )
     if include_preprocessing:
         x = normalize(x)
     x, rest = pad_for_steps(x, 3, 2, padding, name="stem_conv_pad")
@@ -295,6 +305,9 @@ def efficientnet(
     x = _conv(x, make_divisible(1280 * width), name="top_conv")
     return _norm_swish(x, epsilon, name="top_bn", activation="top_activation")
 
+
+# torchvision's B5 to B7 have the authors' epsilon.
+LARGE: dict[str, Any] = {"torch_options": {"padding": "symmetric"}}
 
 EfficientNetB0 = efficientnet.variant(
     "EfficientNetB0",
@@ -359,6 +372,7 @@ EfficientNetB5 = efficientnet.variant(
     macs=10_266_384_752,
     top1_error=16.4,
     top5_error=3.3,
+    **LARGE,
 )
 EfficientNetB6 = efficientnet.variant(
     "EfficientNetB6",
@@ -371,6 +385,7 @@ EfficientNetB6 = efficientnet.variant(
     macs=19_067_593_536,
     top1_error=16.0,
     top5_error=3.2,
+    **LARGE,
 )
 EfficientNetB7 = efficientnet.variant(
     "EfficientNetB7",
@@ -383,4 +398,5 @@ EfficientNetB7 = efficientnet.variant(
     macs=37_745_884_192,
     top1_error=15.7,
     top5_error=3.0,
+    **LARGE,
 )

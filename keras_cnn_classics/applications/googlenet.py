@@ -119,14 +119,34 @@ def inception(
 
 
 def aux_classifier(x: Any, classes: int, classifier_activation: Any, *, name: str) -> Any:
-    """The auxiliary classifier of section 5: pool, 1x1 bottleneck, two dense layers."""
+    """The auxiliary classifier of section 5: pool, 1x1 bottleneck, two dense layers.
+
+    Args:
+        x: Feature map of 14x14.
+        classes: Number of classes.
+        classifier_activation: Activation of the last layer.
+        name: Prefix of the layers' names, and the name of the last.
+
+    Returns:
+        A tensor of shape `(batch, classes)`.
+    """
     x = layers.AveragePooling2D(5, 3, name=f"{name}_pool")(x)
     x = conv(x, 128, 1, name=f"{name}_conv")
     return _aux_end(x, classes, classifier_activation, name=name)
 
 
 def aux_classifier_bn(x: Any, classes: int, classifier_activation: Any, *, name: str) -> Any:
-    """The auxiliary classifier of torchvision: its pool gives 4x4 cells for images of any size."""
+    """The auxiliary classifier of torchvision: its pool gives 4x4 cells for images of any size.
+
+    Args:
+        x: Feature map.
+        classes: Number of classes.
+        classifier_activation: Activation of the last layer.
+        name: Prefix of the layers' names, and the name of the last.
+
+    Returns:
+        A tensor of shape `(batch, classes)`.
+    """
     x = AdaptiveAveragePooling(4, name=f"{name}_pool")(x)
     x = unit_bn(x, 128, 1, name=f"{name}_conv")
     return _aux_end(x, classes, classifier_activation, name=name)
@@ -237,7 +257,9 @@ GoogLeNet = googlenet.variant(
     macs=1_582_671_872,
     notes=(
         "The paper's table 1 states parameters that add up to 6.8 million; its filters and their "
-        "biases are 6,998,552."
+        "biases are 6,998,552. What it leaves open is AlexNet's or TensorFlow's here, not Caffe's: "
+        "local response normalization has k=2 and an undivided alpha (Caffe: k=1, alpha/5), and "
+        "the first convolution pads the far sides more (Caffe: 3 on all sides)."
     ),
 )
 GoogLeNetBN = googlenet_bn.variant(

@@ -60,7 +60,8 @@ V2: dict[str, Any] = {
     "block8": (((192, 1),), ((192, 1), (224, (1, 3)), (256, (3, 1)))),
 }
 
-# What the residuals of each kind of block are multiplied with, section 3.3.
+# What the residuals of each kind of block are multiplied with, in the authors' code; section 3.3
+# says between 0.1 and 0.3.
 FACTORS = {"block35": 0.17, "block17": 0.1, "block8": 0.2}
 
 
@@ -100,7 +101,18 @@ def residual(
 def body(
     x: Any, table: Mapping[str, Any], repeats: Sequence[int], unit: Units, *, se: int = 0
 ) -> Any:
-    """Residual modules of three sizes, and reductions between; the last adds all of its output."""
+    """Residual modules of three sizes, and reductions between; the last adds all of its output.
+
+    Args:
+        x: Feature map of the stem.
+        table: Branches of each kind of module, as in `V1`.
+        repeats: Number of residual modules of each size.
+        unit: Maker of the convolutions.
+        se: Reduction of a squeeze-and-excitation in each residual module; 0 is none.
+
+    Returns:
+        A feature map of a quarter of the height and width.
+    """
     exactly(3, repeats, "repeats")
     for (kind, factor), repeat, after in zip(
         FACTORS.items(), repeats, ("mixed_6a", "mixed_7a", None), strict=True
@@ -122,7 +134,17 @@ def body(
 
 
 def version_2(x: Any, repeats: Sequence[int], unit: Units, *, se: int = 0) -> Any:
-    """The whole trunk of version 2; arguments as for its parts."""
+    """The whole trunk of version 2.
+
+    Args:
+        x: Image batch.
+        repeats: Number of residual modules of 35x35, of 17x17 and of 8x8.
+        unit: Maker of the convolutions.
+        se: Reduction of a squeeze-and-excitation in each residual module; 0 is none.
+
+    Returns:
+        A feature map of stride 32 with 1536 channels.
+    """
     x = stem_v3(x, unit)
     x = module(x, V2["mixed_5b"], unit, name="mixed_5b")
     x = body(x, V2, repeats, unit, se=se)
@@ -204,7 +226,14 @@ def _torch_names_v1(*, repeats: Sequence[int], **_: Any) -> Mapping[str, Sequenc
 
 
 def torch_names_v2(*, repeats: Sequence[int], **_: Any) -> Mapping[str, Sequence[str]]:
-    """The names of timm and of Cadene, which agree but for the classifier's."""
+    """The names of timm and of Cadene, which agree but for the classifier's.
+
+    Args:
+        repeats: Number of residual modules of each size.
+
+    Returns:
+        Names of each layer.
+    """
     first = [f"conv2d_{part}" for part in ("1a", "2a", "2b", "3b", "4a")]
     first += [f"mixed_5b.{branch}" for branch in torch_branches(V2["mixed_5b"], pooled=True)]
     units, names = _body_names(V2, repeats, ("repeat", "repeat_1", "repeat_2"))
@@ -271,10 +300,16 @@ InceptionResNetV1 = inception_resnet_v1.variant(
     "InceptionResNetV1",
     params=23_995_624,
     macs=6_308_235_360,
+    top1_error=21.3,
+    top5_error=5.5,
+    protocol="one crop, the paper's own form",
     notes=(
         "The form that is in use, FaceNet's: six modules of 8x8, where the paper has five, the "
         "last of them without factor and ReLU; and a linear layer of 512 before the classifier, "
-        "which units=0 leaves out."
+        "which units=0 leaves out. No options give exactly the paper's network: with "
+        "repeats=(5, 10, 5) there are five modules, but still the last is without factor and "
+        "ReLU. facenet-pytorch's checkpoints want images as (x - 127.5) / 128, pytorchcv's in "
+        "mode 'torch'."
     ),
 )
 InceptionResNetV2 = inception_resnet_v2.variant(
@@ -289,6 +324,7 @@ InceptionResNetV2 = inception_resnet_v2.variant(
         "The authors' code and Keras's form, not the paper's figures: the stem of Inception v3 "
         "and a module without shortcut instead of the stem of v4, other widths, twice as many "
         "modules, the last of them without factor and ReLU. Without scales in the batch "
-        "normalizations; with them, scale=True, 55,843,464 parameters."
+        "normalizations (with them, scale=True, 55,843,464 parameters), and without the paper's "
+        "dropout of 0.2 before the classifier."
     ),
 )

@@ -91,14 +91,30 @@ class Units:
         return layers.Activation("relu", name=names[2])(x)
 
     def chain(self, x: Any, *steps: tuple[Any, ...]) -> Any:
-        """One after the other; each step is what follows `x` in a call."""
+        """One after the other.
+
+        Args:
+            x: Feature map.
+            *steps: What follows `x` in the call that makes each, such as `(64, 3)`.
+
+        Returns:
+            A feature map.
+        """
         for step in steps:
             x = self(x, *step)
         return x
 
 
 def stem(x: Any, unit: Units) -> Any:
-    """The beginning, down to 35x35x192 for an image of 299x299."""
+    """The beginning.
+
+    Args:
+        x: Image batch.
+        unit: Maker of the convolutions.
+
+    Returns:
+        A feature map of 35x35x192 for an image of 299x299.
+    """
     x = unit.chain(x, (32, 3, 2), (32, 3, 1, "valid"), (64, 3))
     x = max_pool(x, name="pool1")
     x = unit.chain(x, (80, 1), (192, 3, 1, "valid"))
@@ -127,7 +143,16 @@ def module_35(x: Any, pooled: int, unit: Units, *, name: str, count_padding: boo
 
 
 def reduction_35(x: Any, unit: Units, *, name: str) -> Any:
-    """From 35x35x288 to 17x17x768, after figure 10."""
+    """From 35x35x288 to 17x17x768, after figure 10.
+
+    Args:
+        x: Feature map.
+        unit: Maker of the convolutions.
+        name: Name of the concatenation, and prefix of the pool's.
+
+    Returns:
+        A feature map with 480 more channels.
+    """
     three = unit(x, 384, 3, 2)
     threes = unit.chain(x, (64, 1), (96, 3), (96, 3, 2))
     return concat([three, threes, max_pool(x, name=f"{name}_pool")], name=name)
@@ -158,7 +183,16 @@ def module_17(x: Any, filters: int, unit: Units, *, name: str, count_padding: bo
 
 
 def reduction_17(x: Any, unit: Units, *, name: str) -> Any:
-    """From 17x17x768 to 8x8x1280."""
+    """From 17x17x768 to 8x8x1280.
+
+    Args:
+        x: Feature map.
+        unit: Maker of the convolutions.
+        name: Name of the concatenation, and prefix of the pool's.
+
+    Returns:
+        A feature map with 512 more channels.
+    """
     three = unit.chain(x, (192, 1), (320, 3, 2))
     seven = unit.chain(x, (192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3, 2))
     return concat([three, seven, max_pool(x, name=f"{name}_pool")], name=name)
@@ -188,10 +222,28 @@ def module_8(x: Any, unit: Units, *, name: str, split: str, count_padding: bool 
 
 
 def aux_classifier(
-    x: Any, classes: int, classifier_activation: Any, *, name: str, scale: bool = False
+    x: Any,
+    classes: int,
+    classifier_activation: Any,
+    *,
+    name: str,
+    scale: bool = False,
+    width: float = 1.0,
 ) -> Any:
-    """The auxiliary classifier of figure 8, with batch normalization as in section 4."""
-    unit = Units(scale=scale)
+    """The auxiliary classifier of figure 8, with batch normalization as in section 4.
+
+    Args:
+        x: Feature map of 17x17.
+        classes: Number of classes.
+        classifier_activation: Activation of the last layer.
+        name: Prefix of the layers' names, and the name of the last.
+        scale: Whether batch normalizations have scales (gamma).
+        width: Multiplier of the filters.
+
+    Returns:
+        A tensor of shape `(batch, classes)`.
+    """
+    unit = Units(scale=scale, width=width)
     x = layers.AveragePooling2D(5, 3, name=f"{name}_pool")(x)
     x = unit(x, 128, 1, name=f"{name}_conv0")
     x = unit(x, 768, 5, padding="valid", name=f"{name}_conv1")
@@ -200,7 +252,14 @@ def aux_classifier(
 
 
 def numbered(modules: Iterable[str]) -> dict[str, Sequence[str]]:
-    """The PyTorch modules of a network's `Units`, in the order in which they are made."""
+    """The names of a network's `Units` in PyTorch checkpoints.
+
+    Args:
+        modules: Module of each, in the order in which they are made.
+
+    Returns:
+        Names of each layer.
+    """
     names: dict[str, Sequence[str]] = {}
     for i, module in enumerate(modules):
         number = f"_{i}" if i else ""

@@ -59,7 +59,15 @@ REDUCTION_17 = (
 
 
 def stem(x: Any, unit: Units) -> Any:
-    """The beginning, figure 3, down to 35x35x384 for an image of 299x299."""
+    """The beginning, figure 3.
+
+    Args:
+        x: Image batch.
+        unit: Maker of the convolutions.
+
+    Returns:
+        A feature map of 35x35x384 for an image of 299x299.
+    """
     x = unit.chain(x, (32, 3, 2), (32, 3, 1, "valid"), (64, 3))
     x = concat([max_pool(x, name="mixed_3a_pool"), unit(x, 96, 3, 2)], name="mixed_3a")
     short = unit.chain(x, (64, 1), (96, 3, 1, "valid"))
@@ -92,13 +100,31 @@ def module(x: Any, branches: Sequence[Any], unit: Units, *, name: str, split: in
 
 
 def reduction(x: Any, branches: Sequence[Any], unit: Units, *, name: str) -> Any:
-    """A module that halves the map: branches, and a maximum pool."""
+    """A module that halves the map: branches, and a maximum pool.
+
+    Args:
+        x: Feature map.
+        branches: Steps of each branch, the last of which halves the map.
+        unit: Maker of the convolutions.
+        name: Name of the concatenation, and prefix of the pool's.
+
+    Returns:
+        A feature map of half the height and width.
+    """
     ends = [unit.chain(x, *steps) for steps in branches]
     return concat([*ends, max_pool(x, name=f"{name}_pool")], name=name)
 
 
 def torch_branches(branches: Sequence[Any], *, pooled: bool) -> list[str]:
-    """Names of a module's convolutions in timm, where a branch of only one has no places."""
+    """Names of a module's convolutions in timm, where a branch of only one has no places.
+
+    Args:
+        branches: Steps of each branch.
+        pooled: Whether the last branch follows a pool, which takes the first place in it.
+
+    Returns:
+        A name for each convolution.
+    """
     names = []
     for i, steps in enumerate(branches):
         first = int(pooled and i == len(branches) - 1)  # behind the pool

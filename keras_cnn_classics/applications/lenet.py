@@ -86,6 +86,12 @@ def codes(classes: int) -> np.ndarray:
     """Target codes for any number of classes: the drawn digits for ten, random signs otherwise.
 
     The paper chose its drawings over random codes so that confusable characters are near.
+
+    Args:
+        classes: Number of classes.
+
+    Returns:
+        An array of -1 and +1 of shape `(classes, 84)`.
     """
     if classes == 10:
         return digit_codes()

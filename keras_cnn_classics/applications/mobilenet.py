@@ -43,7 +43,7 @@ def separable(
     padding: str = "same",
     epsilon: float = 1e-3,
 ) -> Any:
-    """A depthwise and a 1x1 convolution, each with batch normalization and ReLU6: figure 3.
+    """A depthwise and a 1x1 convolution, each with batch normalization and ReLU6, after figure 3.
 
     Args:
         x: Feature map.
@@ -130,8 +130,6 @@ def mobilenet(x: Any, *, alpha: float = 1.0, padding: str = "same", epsilon: flo
     Returns:
         Feature map of stride 32: 7x7 for an image of 224x224.
     """
-    if not alpha > 0:
-        raise ValueError(f"`alpha` must be greater than 0. Received: {alpha=}")
     one_of("padding", padding, PADDINGS)
     x, rest = pad_for_steps(x, 3, 2, padding, name="conv1_pad")
     x = layers.Conv2D(int(32 * alpha), 3, 2, rest, use_bias=False, name="conv1")(x)
@@ -143,5 +141,13 @@ def mobilenet(x: Any, *, alpha: float = 1.0, padding: str = "same", epsilon: flo
 
 
 MobileNet = mobilenet.variant(
-    "MobileNet", params=4_231_976, macs=568_740_352, top1_error=29.4, protocol="one crop"
+    "MobileNet",
+    params=4_231_976,
+    macs=568_740_352,
+    top1_error=29.4,
+    protocol="one crop",
+    notes=(
+        "Keras's form: ReLU6 where the paper says ReLU, and a 1x1 convolution for the dense layer "
+        "at the end."
+    ),
 )

@@ -7,8 +7,7 @@ channels of the last map, and are called so: 4 @ 1056 and 6 @ 4032.
 
 Keras puts zeros around the maps that a reduction cell pools, and the pools take them for values.
 The authors' code leaves out what is beyond the edge; timm's does so for maxima, but counts zeros in
-averages. `edge_zeros` says which. The auxiliary classifier and the dropped paths of the paper's
-training are left out, as in Keras.
+averages. `edge_zeros` says which.
 
 References:
     - [Learning transferable architectures for scalable image
@@ -248,9 +247,11 @@ def _torch_names(*, num_blocks: int, **_: Any) -> Mapping[str, Sequence[Any]]:
     stride=32,
     preprocessing="tf",
     torch_preprocessing="tf",
-    torch_options={"edge_zeros": "average"},
     protocol="one crop",
-    notes="The auxiliary classifier and the dropped paths of the paper's training are left out.",
+    notes=(
+        "The auxiliary classifier, the dropped paths and the dropout of 0.5 before the classifier "
+        "of the authors' training are left out, as in Keras."
+    ),
     tiny={
         "penultimate_filters": 384,
         "num_blocks": 1,
@@ -339,6 +340,7 @@ NASNetMobile = nasnet.variant(
 NASNetLarge = nasnet.variant(
     "NASNetLarge",
     torch_names=_torch_names,
+    torch_options={"edge_zeros": "average"},
     penultimate_filters=4032,
     num_blocks=6,
     stem_block_filters=96,

@@ -79,7 +79,14 @@ def resnet(
 
 
 def cifar_torch_names(*, depth: int, **_: Any) -> Mapping[str, Sequence[str]]:
-    """The names of akamaster's checkpoints, with shortcuts A, and of pytorchcv's, with B."""
+    """The names of akamaster's checkpoints, with shortcuts A, and of pytorchcv's, with B.
+
+    Args:
+        depth: Weighted layers, 6n + 2.
+
+    Returns:
+        Names of each layer.
+    """
     depths = cifar_depths(depth, 6, 2)
     names = {
         **torch_names(bottleneck=False, depths=depths),

@@ -4,10 +4,9 @@ Batch normalization and ReLU come before each convolution, so that a signal can 
 to any other unchanged, and a thousand layers still train. The first block starts, both ways, from
 what is activated once behind the first convolution.
 
-`ResNet200V2` and the CIFAR networks are the paper's; `first_inside=True` and `stride_in="3x3"` make
-them pytorchcv's, for its weights. `ResNet50V2`, `101V2` and `152V2` are Keras's,
-for its weights: the first convolution has a bias and no batch normalization, the step of a stage is
-in its last block, whose shortcut is a pool, and the last convolution of each block has a bias.
+`ResNet200V2` and the CIFAR networks are the paper's, with a bottleneck's steps in its first
+convolution, as in the authors' code; `first_inside=True`, and for CIFAR `stride_in="3x3"` too, make
+them pytorchcv's, for its weights. `ResNet50V2`, `101V2` and `152V2` are Keras's, for its weights.
 
 References:
     - [Identity mappings in deep residual networks](https://arxiv.org/abs/1603.05027),
@@ -117,7 +116,15 @@ def stages(
 
 
 def torch_names(*, bottleneck: bool, depths: Sequence[int]) -> Mapping[str, Sequence[str]]:
-    """The names of pytorchcv."""
+    """The names of pytorchcv.
+
+    Args:
+        bottleneck: Whether blocks have three convolutions.
+        depths: Number of blocks in each stage.
+
+    Returns:
+        Names of each layer.
+    """
     names = {
         "conv1_conv": ("features.init_block.conv", "features.init_block"),
         "conv1_bn": ("features.init_block.bn",),
@@ -141,7 +148,7 @@ def torch_names(*, bottleneck: bool, depths: Sequence[int]) -> Mapping[str, Sequ
     features=2048,
     stride=32,
     tiny={"depths": (1, 2, 1, 1), "width": 16},
-    notes="pytorchcv's has 64,666,280 parameters: first_inside=True.",
+    notes="pytorchcv's form has 64,666,280 parameters: first_inside=True.",
 )
 def preact_resnet(
     x: Any,
@@ -269,7 +276,11 @@ def keras_block(x: Any, filters: int, strides: int, *, project: bool, name: str)
     stride=32,
     preprocessing="tf",
     tiny={"depths": (1, 2, 2, 1), "width": 16},
-    notes="Keras's form, which differs from the paper's as said above.",
+    notes=(
+        "Keras's form, not the paper's: the first convolution has a bias and no batch "
+        "normalization, the step of a stage is in the 3x3 convolution of its last block, whose "
+        "shortcut is a pool, and the last convolution of each block has a bias."
+    ),
 )
 def resnet_v2(x: Any, *, depths: Sequence[int], width: int = 64) -> Any:
     """ResNet with identity mappings, as Keras builds it.

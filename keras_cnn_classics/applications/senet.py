@@ -59,18 +59,22 @@ def _names_of_blocks(
 
 
 def _resnet_names(
-    *, depths: Sequence[int], ceil_mode: bool, **_: Any
+    *, depths: Sequence[int], groups: int, stride_in: str, ceil_mode: bool, **_: Any
 ) -> Mapping[str, Sequence[str]]:
-    """Those names, or the names of timm's own networks, whose first pool is another.
+    """Those names for the authors' form, the names of timm's own networks for theirs.
 
-    With the names of both, the weights of one would load into the form of the other.
+    The two differ in the first pool, and in where ResNet's blocks make their steps. With the names
+    of both, the weights of one would load into the form of the other; a form that is neither's has
+    no names.
     """
-    if ceil_mode:
+    if ceil_mode and stride_in == ("1x1" if groups == 1 else "3x3"):
         return {
             **_names_of_blocks(depths),
             "conv1_conv": ("layer0.conv1",),
             "conv1_bn": ("layer0.bn1",),
         }
+    if ceil_mode or stride_in != "3x3":
+        return {}
     first = torch_names(bottleneck=True, depths=depths)
     kept = {key: first[key] for key in ("conv1_conv", "conv1_bn", "predictions")}
     return _names_of_blocks(depths, excite="se") | kept
@@ -88,6 +92,7 @@ def _check_ratio(ratio: int, channels: int) -> None:
     **PAPER,
     head=gap_dense(),
     torch_names=_resnet_names,
+    torch_options={"stride_in": "3x3", "ceil_mode": False},
     features=2048,
     stride=32,
     tiny={"depths": (1, 2, 1, 1), "filters": 16, "out": 64, "ratio": 4},
@@ -114,7 +119,7 @@ def se_resnet(
         stride_in: Convolution that makes a block's steps, `"1x1"` or `"3x3"`.
         ratio: How many times fewer units than channels a squeeze-and-excitation has.
         ceil_mode: Whether the first pool is Caffe's, as the authors', or ResNet's, padded on all
-            sides, as in the weights that timm trained.
+            sides; weights that timm trained want `ceil_mode=False, stride_in="3x3"`.
 
     Returns:
         Feature map of stride 32: 7x7 for an image of 224x224.
@@ -281,7 +286,7 @@ def se_bn_inception(x: Any, *, ratio: int = 16, width: float = 1.0) -> Any:
     notes=(
         "The authors' network is not published: here each residual module of Keras's "
         "Inception-ResNet v2 has a squeeze-and-excitation before its factor, and batch "
-        "normalizations have scales."
+        "normalizations have scales. There is no dropout, as in Keras's."
     ),
 )
 def se_inception_resnet(
@@ -307,6 +312,7 @@ RESNEXT: dict[str, Any] = {
     "filters": 128,
     "groups": 32,
     "stride_in": "3x3",
+    "torch_options": {"ceil_mode": False},
     "tiny": {"depths": (1, 2, 1, 1), "filters": 32, "groups": 4, "out": 64, "ratio": 4},
 }
 

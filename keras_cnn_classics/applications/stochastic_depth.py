@@ -34,7 +34,11 @@ from keras_cnn_classics.blocks.residual import stages, unit
     classes=10,
     protocol="CIFAR-10, test",
     tiny={"depth": 8, "survival": 0.9},
-    notes="A skipped block is still computed, so that training it saves no time.",
+    notes=(
+        "A skipped block is still computed, so that training it saves no time. The shortcuts are "
+        "ResNet's, with every second pixel and zeros on both sides of the channels; the authors' "
+        "code averages 2x2 pixels and puts all zeros behind."
+    ),
 )
 def stochastic_depth(x: Any, *, depth: int, survival: float = 0.5, width: int = 16) -> Any:
     """ResNet for images of 32x32 with stochastic depth, section 3.

@@ -41,13 +41,32 @@ def _relu(x: Any, *, name: str) -> Any:
 
 
 def separable(x: Any, filters: int, epsilon: float, *, name: str) -> Any:
-    """A depthwise 3x3 and a 1x1 convolution in one layer, and batch normalization."""
+    """A depthwise 3x3 and a 1x1 convolution in one layer, and batch normalization.
+
+    Args:
+        x: Feature map.
+        filters: Filters of the 1x1 convolution.
+        epsilon: Added to the variance in batch normalization.
+        name: Name of the convolution, and prefix of `_bn`.
+
+    Returns:
+        A feature map with `filters` channels.
+    """
     x = layers.SeparableConv2D(filters, 3, padding="same", use_bias=False, name=name)(x)
     return norm(x, epsilon=epsilon, name=f"{name}_bn")
 
 
 def halve(x: Any, padding: str, *, name: str) -> Any:
-    """Maximum of 3x3 in steps of 2, with what is beyond the edge left out."""
+    """Maximum of 3x3 in steps of 2, with what is beyond the edge left out.
+
+    Args:
+        x: Feature map.
+        padding: `"same"` or `"symmetric"`, as in the trunk.
+        name: Name of the pool.
+
+    Returns:
+        A feature map of half the height and width, rounded up.
+    """
     if padding == "same":
         return max_pool(x, name=name, padding="same")
     # Every second of the windows around each pixel.
@@ -56,7 +75,15 @@ def halve(x: Any, padding: str, *, name: str) -> Any:
 
 
 def counted(kind: str, index: int) -> str:
-    """The name that Keras gives to the layer of a kind in a fresh process."""
+    """The name that Keras gives to a layer without one in a fresh process.
+
+    Args:
+        kind: Name of the first of its kind, such as `"conv2d"`.
+        index: How many of its kind there are before it.
+
+    Returns:
+        A name.
+    """
     return f"{kind}_{index}" if index else kind
 
 

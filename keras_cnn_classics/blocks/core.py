@@ -22,12 +22,28 @@ def channel_axis() -> int:
 
 
 def image_shape(side: int, channels: int) -> tuple[int, int, int]:
-    """The shape of a square image in Keras's global data format."""
+    """The shape of a square image in Keras's global data format.
+
+    Args:
+        side: Height and width.
+        channels: Channels.
+
+    Returns:
+        Three numbers.
+    """
     return (side, side, channels) if channel_axis() == -1 else (channels, side, side)
 
 
 def exactly(count: int, values: Sequence[int], name: str) -> Sequence[int]:
     """The values of an option that must be so many.
+
+    Args:
+        count: How many.
+        values: What was given.
+        name: Name of the option, for the error.
+
+    Returns:
+        The values.
 
     Raises:
         ValueError: If they are more or fewer.
@@ -61,6 +77,11 @@ def cifar_depths(depth: int, step: int, rest: int, *, detail: str = "") -> tuple
 def one_of(name: str, value: str, known: Sequence[str]) -> None:
     """Refuses a value that an option does not have.
 
+    Args:
+        name: Name of the option, for the error.
+        value: What was given.
+        known: What may be given.
+
     Raises:
         ValueError: If it is none of the known ones.
     """
@@ -72,6 +93,13 @@ def one_of(name: str, value: str, known: Sequence[str]) -> None:
 
 def make_divisible(filters: float, divisor: int = 8) -> int:
     """Rounds a number of filters to a multiple that hardware likes, by at most a tenth down.
+
+    Args:
+        filters: What a width multiplier gives.
+        divisor: What the result is a multiple of, and its least.
+
+    Returns:
+        A number of filters.
 
     References:
         - [Sandler et al., 2018](https://arxiv.org/abs/1801.04381), the authors' code
@@ -152,29 +180,78 @@ def conv_bn(
     """Convolution, batch normalization and ReLU: `{name}`, `{name}_bn`, `{name}_relu`.
 
     The convolution has a bias, as in torchvision's VGG, unless `use_bias=False` says otherwise.
+
+    Args:
+        x: Feature map.
+        filters: Number of output maps.
+        kernel: Height and width of the kernel.
+        strides: Steps of the kernel.
+        name: Name of the convolution, and prefix of the others.
+        epsilon: Added to the variance in batch normalization.
+        **kwargs: Further arguments of `conv`.
+
+    Returns:
+        A feature map with `filters` channels.
     """
     x = conv(x, filters, kernel, strides, name=name, activation=None, **kwargs)
     return norm_relu(x, name=name, epsilon=epsilon)
 
 
 def concat(branches: Sequence[Any], *, name: str) -> Any:
-    """Concatenation along the channels."""
+    """Concatenation along the channels.
+
+    Args:
+        branches: Feature maps of one height and width.
+        name: Name of the layer.
+
+    Returns:
+        A feature map with the channels of all.
+    """
     return layers.Concatenate(axis=channel_axis(), name=name)(branches)
 
 
 def norm(x: Any, *, name: str, **kwargs: Any) -> Any:
-    """Batch normalization of the channels; arguments and defaults are Keras's."""
+    """Batch normalization of the channels.
+
+    Args:
+        x: Feature map.
+        name: Name of the layer.
+        **kwargs: Further arguments of `keras.layers.BatchNormalization`, with its defaults.
+
+    Returns:
+        A feature map of the same shape.
+    """
     return layers.BatchNormalization(axis=channel_axis(), name=name, **kwargs)(x)
 
 
 def norm_relu(x: Any, *, name: str, epsilon: float = 1.001e-5) -> Any:
-    """Batch normalization and ReLU, in front of a convolution or behind: `{name}_bn`, `_relu`."""
+    """Batch normalization and ReLU, in front of a convolution or behind: `{name}_bn`, `_relu`.
+
+    Args:
+        x: Feature map.
+        name: Prefix of the layers' names.
+        epsilon: Added to the variance; the default is that of Keras's residual networks.
+
+    Returns:
+        A feature map of the same shape.
+    """
     x = norm(x, momentum=0.9, epsilon=epsilon, name=f"{name}_bn")
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
 def plain_conv(x: Any, filters: int, kernel: int, strides: int = 1, *, name: str) -> Any:
-    """Convolution without bias, `{name}_conv`; steps pad the same on all sides."""
+    """Convolution without bias, `{name}_conv`; steps pad the same on all sides.
+
+    Args:
+        x: Feature map.
+        filters: Number of output maps.
+        kernel: Height and width of the kernel, an odd number.
+        strides: Steps of the kernel.
+        name: Prefix of the layers' names.
+
+    Returns:
+        A feature map with `filters` channels.
+    """
     x, padding = pad_for_steps(x, kernel, strides, "symmetric", name=f"{name}_pad")
     return layers.Conv2D(filters, kernel, strides, padding, use_bias=False, name=f"{name}_conv")(x)
 
@@ -207,7 +284,18 @@ def squeeze_excite(
 
 
 def max_pool(x: Any, size: int = 3, strides: int = 2, *, name: str, padding: str = "valid") -> Any:
-    """Max pooling."""
+    """Max pooling, by default of whole windows of 3x3 in steps of 2.
+
+    Args:
+        x: Feature map.
+        size: Height and width of the windows.
+        strides: Steps of the windows.
+        name: Name of the layer.
+        padding: `"valid"` or `"same"`.
+
+    Returns:
+        A feature map with as many channels.
+    """
     return layers.MaxPooling2D(size, strides, padding, name=name)(x)
 
 
@@ -216,6 +304,13 @@ def ceil_pool(x: Any, *, name: str) -> Any:
 
     Behind a ReLU, zeros beyond the edge change no maximum; where no window reaches them they are
     not seen at all.
+
+    Args:
+        x: Feature map, not negative.
+        name: Name of the pool, and prefix of `_pad`.
+
+    Returns:
+        A feature map of half the height and width.
     """
     x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x)
     return max_pool(x, name=name)

@@ -13,7 +13,17 @@ from keras import layers
 
 
 def predictions(x: Any, classes: int, activation: Any, *, name: str = "predictions") -> Any:
-    """The float32 output layer."""
+    """The float32 output layer.
+
+    Args:
+        x: A vector for each image.
+        classes: Number of classes.
+        activation: Activation of the layer.
+        name: Name of the layer.
+
+    Returns:
+        A tensor of shape `(batch, classes)`.
+    """
     return layers.Dense(classes, activation=activation, dtype="float32", name=name)(x)
 
 

@@ -40,6 +40,19 @@ def unit(
     """Convolution, batch normalization, ReLU: `{name}_conv`, `{name}_bn`, `{name}_relu`.
 
     Steps of two pad the same on all sides, as PyTorch does; "same" would pad the far sides more.
+
+    Args:
+        x: Feature map.
+        filters: Number of output maps.
+        kernel: Height and width of the kernel, an odd number.
+        strides: Steps of the kernel.
+        name: Prefix of the layers' names.
+        relu: Whether there is a ReLU.
+        bias: Whether the convolution has a bias, and batch normalization Keras's epsilon.
+        groups: Groups of the convolution.
+
+    Returns:
+        A feature map with `filters` channels.
     """
     x, padding = pad_for_steps(x, kernel, strides, "symmetric", name=f"{name}_pad")
     x = conv(
@@ -59,7 +72,17 @@ def unit(
 
 
 def zero_pad_shortcut(x: Any, filters: int, strides: int, *, name: str) -> Any:
-    """Shortcut option A: every other pixel, and channels of zeros on both sides."""
+    """Shortcut option A: every other pixel, and channels of zeros on both sides.
+
+    Args:
+        x: Feature map.
+        filters: Channels of the result, no fewer than those of `x`.
+        strides: Steps between the pixels that are kept.
+        name: Prefix of the layers' names.
+
+    Returns:
+        A feature map with `filters` channels.
+    """
     if strides > 1:
         x = max_pool(x, 1, strides, name=f"{name}_skip")
     missing = filters - x.shape[channel_axis()]
@@ -177,7 +200,15 @@ def stages(
 
 
 def torch_names(*, bottleneck: bool, depths: Sequence[int], **_: Any) -> dict[str, tuple[str, ...]]:
-    """The names of torchvision and of timm, which agree."""
+    """The names of torchvision and of timm, which agree.
+
+    Args:
+        bottleneck: Whether blocks have three convolutions.
+        depths: Number of blocks in each stage.
+
+    Returns:
+        Names of each layer.
+    """
     names: dict[str, tuple[str, ...]] = {
         "conv1_conv": ("conv1",),
         "conv1_bn": ("bn1",),

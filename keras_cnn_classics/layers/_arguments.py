@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import keras
@@ -24,11 +25,20 @@ def channel_axis(layout: str) -> int:
     return -1 if layout == "channels_last" else 1
 
 
+def positive(value: Any) -> int:
+    """An integer of any kind, NumPy's too, as Python's, which can be saved; 0 if it is none."""
+    try:
+        return 0 if isinstance(value, bool) else max(0, operator.index(value))
+    except TypeError:
+        return 0
+
+
 def pair(value: Any, name: str) -> tuple[int, int]:
     """A height and a width, from one number or from two."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2 or not all(isinstance(n, int) and n > 0 for n in both):
+    both = value if isinstance(value, (tuple, list)) else (value, value)
+    numbers = tuple(positive(n) for n in both)
+    if len(numbers) != 2 or 0 in numbers:
         raise ValueError(
             f"`{name}` must be a positive integer or two of them. Received: {name}={value!r}"
         )
-    return both
+    return numbers

@@ -36,9 +36,9 @@ class AdaptiveAveragePooling(keras.layers.Layer):
 
     def __init__(self, side: int, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if isinstance(side, bool) or not isinstance(side, int) or side < 1:
+        self.side = _arguments.positive(side)
+        if not self.side:
             raise ValueError(f"`side` must be a positive integer. Received: {side=}")
-        self.side = side
         self.data_format = _arguments.data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 

@@ -54,11 +54,12 @@ class LocalResponseNormalization(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(size, int) or size < 1 or size % 2 == 0:
+        self.size = _arguments.positive(size)
+        if self.size % 2 == 0:
             raise ValueError(f"`size` must be an odd positive integer. Received: {size=}")
         if convention not in ("paper", "caffe"):
             raise ValueError(f"`convention` must be 'paper' or 'caffe'. Received: {convention=}")
-        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+        self.alpha, self.beta, self.k = alpha, beta, k
         self.convention = convention
         self.data_format = _arguments.data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)

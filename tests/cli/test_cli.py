@@ -212,7 +212,7 @@ def test_options_with_wrong_values(run, tmp_path):
     for option, value, words in (
         ("-o", "subsampling=median", "'trainable'.* Received: subsampling='median'"),
         ("-o", "activation=reluu", "Received: activation='reluu'"),
-        ("-o", "dropout=much", "must be a number. Received: dropout='much'"),
+        ("-o", "dropout=much", "must be a number from 0.*Received: dropout='much'"),
         ("--optimizer", "adam2", "adamw"),
         ("--learning-rate", "-1", "learning-rate"),
         ("--resize", "squash", "crop"),

@@ -224,7 +224,10 @@ def test_fan_in_uniform():
         (lambda: layers.EuclideanRBF([1.0, 2.0]), r"\(units, features\)"),
         (lambda: layers.EuclideanRBF(np.zeros((2, 3)))(X[:, 0, 0]), r"\(batch, 3\)"),
         (lambda: layers.SamePadding2D(2, 3), "at most `pool_size`"),
-        (lambda: layers.AdaptiveAveragePooling(0), "positive"),
+        (lambda: layers.TrainableSubsampling(2.0), "pool_size"),
+        (lambda: layers.TrainableSubsampling((2, True)), "pool_size"),
+        (lambda: layers.LocalResponseNormalization(5.0), "odd positive"),
+        *((lambda n=n: layers.AdaptiveAveragePooling(n), "positive") for n in (0, -1, 2.0, True)),
         (lambda: layers.AdaptiveAveragePooling(2)(keras.Input((None, 8, 3))), "known height"),
         (lambda: FanInUniform(0), "positive"),
     ],
@@ -362,6 +365,15 @@ def test_grouped_conv_is_a_conv():
     assert counted[0].params == counted[1].params
     with pytest.raises(ValueError, match="evenly divisible"):
         layers.GroupedConv2D(8, 3, groups=3)
+
+
+def test_numpys_integers_are_integers():
+    """They become Python's, since a model with others in its config cannot be saved."""
+    three = np.int64(3)
+    assert layers.AdaptiveAveragePooling(three).get_config()["side"].__class__ is int
+    assert layers.LocalResponseNormalization(three).get_config()["size"].__class__ is int
+    pool = layers.TrainableSubsampling(three, (three, three))
+    assert {type(n) for n in (*pool.pool_size, *pool.strides)} == {int}
 
 
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])

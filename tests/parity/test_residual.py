@@ -55,6 +55,7 @@ def test_pytorchcv(module, theirs, ours, options, tmp_path):
         ("legacy_seresnet50", "SEResNet50", {}),
         ("seresnet50", "SEResNet50", {"stride_in": "3x3", "ceil_mode": False}),
         ("legacy_seresnext50_32x4d", "SEResNeXt50_32x4d", {}),
+        slow("seresnext50_32x4d", "SEResNeXt50_32x4d", {"ceil_mode": False}),
     ],
 )
 def test_timm_squeeze_and_excitation(theirs, ours, options, tmp_path):
