@@ -52,8 +52,15 @@ def images(shape: tuple[int, ...], n: int = 2, seed: int = 0) -> np.ndarray:
     return np.random.Generator(np.random.PCG64(seed)).normal(size=(n, *shape)).astype("float32")
 
 
+# JAX compiles either the whole network once or every operation for every shape: five times slower.
+_COMPILED = keras.backend.backend() == "jax"
+
+
 def _run(model: Any, x: np.ndarray) -> Any:
-    return keras.ops.convert_to_numpy(model(x, training=False))
+    """The output in inference mode, in the structure of the model's output, as NumPy arrays."""
+    if _COMPILED:
+        return model.predict_on_batch(x)
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, model(x, training=False))
 
 
 def _same(a: np.ndarray, b: np.ndarray, what: str, tolerance: float = 1e-4) -> None:
@@ -222,7 +229,7 @@ def check_prefix(builder: Builder) -> None:
     paths = [w.path for w in both.weights]
     assert len(set(paths)) == len(paths), "variables of two networks share paths"
     x = images(shape)
-    _same(_run(left, x), keras.ops.convert_to_numpy(both(x)[0]), "the left network in both")
+    _same(_run(left, x), _run(both, x)[0], "the left network in both")
     _same_after_saving(both, x)
     alone = [layer.name for layer in tiny(builder, prefix="solo_").layers]
     assert alone == [f"solo_{name}" for name in plain], f"prefixed names are {alone}"
@@ -260,12 +267,9 @@ def _same_after_saving(model: Any, x: np.ndarray) -> None:
         path = Path(folder) / "model.keras"
         model.save(path)
         again = keras.saving.load_model(path)
-    for a, b in zip(_outputs(model, x), _outputs(again, x), strict=True):
+    before, after = (keras.tree.flatten(_run(one, x)) for one in (model, again))
+    for a, b in zip(before, after, strict=True):
         _same(a, b, "a saved and loaded model", 1e-6)
-
-
-def _outputs(model: Any, x: np.ndarray) -> list[np.ndarray]:
-    return [keras.ops.convert_to_numpy(y) for y in keras.tree.flatten(model(x, training=False))]
 
 
 def check_save_load(builder: Builder) -> None:
@@ -305,7 +309,7 @@ def check_gradients(builder: Builder) -> None:
     keras.utils.set_random_seed(0)
     model = tiny(builder, classifier_activation=None)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(_Gradient(), loss, jit_compile=False)
+    model.compile(_Gradient(), loss, jit_compile=_COMPILED)
     model.train_on_batch(images(image_shape(builder), n=8), np.arange(8) % CLASSES)
     for weight in model.trainable_weights:
         gradient = keras.ops.convert_to_numpy(weight)
@@ -369,7 +373,7 @@ def check_aux(builder: Builder) -> None:
     for name in names[1:]:
         before = model.get_weights()
         branch = keras.Model(model.input, model.output[name])
-        branch.compile(_Gradient(), loss, jit_compile=False)
+        branch.compile(_Gradient(), loss, jit_compile=_COMPILED)
         branch.train_on_batch(images(shape, n=8), np.arange(8) % CLASSES)
         first = keras.ops.convert_to_numpy(branch.trainable_weights[0])
         assert np.isfinite(first).all(), f"the gradient of {name} is not finite"

@@ -282,7 +282,7 @@ def numpy_grouped_conv(x, kernel, bias, groups, strides=(1, 1), dilation=(1, 1))
 
 
 # Input channels, filters, groups: all groups merged, some merged, none merged, one alone.
-GROUPS = [(6, 9, 3), (48, 24, 12), (20, 10, 5), (32, 6, 2), (6, 8, 1)]
+GROUPS = [(6, 9, 3), (16, 48, 2), (48, 24, 12), (20, 10, 5), (32, 6, 2), (6, 8, 1)]
 
 
 @pytest.fixture(params=[True, False], ids=["split", "native"])

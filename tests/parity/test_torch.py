@@ -405,7 +405,7 @@ def test_a_checkpoint_for_other_options(tmp_path, caplog):
     kcc.MobileNetV2(weights=tmp_path / "mobile.pth", **PYTORCH)
     assert not caplog.records
     kcc.MobileNetV2(weights=tmp_path / "mobile.pth")
-    assert "mostly want padding='symmetric', epsilon=1e-05." in caplog.text
+    assert "mostly want padding='symmetric', epsilon=1e-05; without" in caplog.text
     torch.save(timm.create_model("resnet50").state_dict(), tmp_path / "resnet.pth")
     with pytest.raises(ValueError, match=r"mostly want stride_in='3x3', bias=False$"):
         kcc.ResNet50(weights=tmp_path / "resnet.pth")
