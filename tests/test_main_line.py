@@ -283,6 +283,9 @@ def test_compound_scaling():
     for bad in ({"alpha": 0.9}, {"gamma": 1.5}, {"beta": 1.0}):
         with pytest.raises(ValueError, match=r"alpha \* beta\^2 \* gamma\^2 about 2. Received: al"):
             compound_scaling(1, **bad)
+    for phi in (-1, float("nan"), float("inf"), "1", None):
+        with pytest.raises(ValueError, match=r"`phi` must be a finite number.*Received: phi="):
+            compound_scaling(phi)
 
 
 def test_table_1_of_efficientnet():
