@@ -358,8 +358,8 @@ ResNet200V2 = preact_resnet.variant(
 
 def _steps(macs: int) -> str:
     return (
-        f"{PROJECTIONS} Steps are in the first 1x1 convolutions, as in the authors' code; with "
-        f"pytorchcv's, in the 3x3, there are {macs:,} multiply-adds: stride_in='3x3'."
+        f"{PROJECTIONS} Steps are in the first 1x1 convolutions, as in the authors' code. In "
+        f"pytorchcv's form they are in the 3x3: stride_in='3x3', with {macs:,} multiply-adds."
     )
 
 
