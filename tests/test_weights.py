@@ -190,7 +190,7 @@ RESNET = {"depths": (1, 1, 1, 1), "width": 16}
         ("ResNet50", "ResNet50", RESNET, {"stride_in": "3x3"}, r"has strides=\[1, 1\], the model"),
         ("PlainNet20", "ResNet20", {"depth": 8}, {}, r"is given \w+\(\w+_bn\), .*Add\("),
         ("StochasticDepthResNet110", "ResNet20", {"depth": 8}, {}, "given .*StochasticDepth surv"),
-        ("SEResNet50", "SEResNet50", {"filters": 16, "out": 64}, {"ceil_mode": False}, "of zeros"),
+        ("SEResNet50", "SEResNet50", {"filters": 16}, {"ceil_mode": False}, "of zeros"),
         (
             "ResNet110V2",
             "ResNet110V2",

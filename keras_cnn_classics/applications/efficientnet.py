@@ -314,7 +314,7 @@ LARGE: dict[str, Any] = {
     "torch_options": {"padding": "symmetric"},
     "notes": (
         "The errors are those of the paper's last version, with AutoAugment. torchvision's "
-        "checkpoints want `padding='symmetric'`; timm's, but for the `tf_` ones, `epsilon=1e-5` too."
+        "checkpoints want `padding='symmetric'`; timm's, unless called `tf_`, `epsilon=1e-5` too."
     ),
 }
 
