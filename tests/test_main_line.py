@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import keras_cnn_classics as kcc
-from keras_cnn_classics.applications import senet
+from keras_cnn_classics.applications import resnet_v2, senet
 from keras_cnn_classics.applications.efficientnet import compound_scaling, released
 from keras_cnn_classics.applications.googlenet import INCEPTION, inception, naive_inception
 from keras_cnn_classics.blocks.residual import zero_pad_shortcut
@@ -216,7 +216,7 @@ def test_branches_of_identity_mappings_begin_with_normalization():
 
 
 def test_both_ways_of_the_first_block_start_from_activated_maps():
-    """Section 3.2 of "Identity mappings"; pytorchcv's shortcut takes them as they are."""
+    """Appendix of "Identity mappings"; pytorchcv's shortcut takes them as they are."""
     for options, shortcut in (
         ({}, "conv2_block1_preact_relu"),
         ({"first_inside": True}, "conv1_conv"),
@@ -283,6 +283,9 @@ def test_compound_scaling():
     for bad in ({"alpha": 0.9}, {"gamma": 1.5}, {"beta": 1.0}):
         with pytest.raises(ValueError, match=r"alpha \* beta\^2 \* gamma\^2 about 2. Received: al"):
             compound_scaling(1, **bad)
+    for phi in (-1, float("nan"), float("inf"), "1", None):
+        with pytest.raises(ValueError, match=r"`phi` must be a finite number.*Received: phi="):
+            compound_scaling(phi)
 
 
 def test_table_1_of_efficientnet():
@@ -573,14 +576,14 @@ def test_the_auxiliary_classifier_of_inception_v3():
 TIMMS = {"stride_in": "3x3", "ceil_mode": False}
 
 
-def write_checkpoint(name, path, **options):
-    """A tiny SE-ResNet as a package of PyTorch would have saved it in this form."""
+def write_checkpoint(name, path, names=senet._resnet_names, **options):
+    """A tiny network as a package of PyTorch would have saved it in this form."""
     builder = kcc.get_builder(name)
     model = contracts.tiny(builder, **options)
     parameters = inspect.signature(builder).parameters.values()
     values = {p.name: p.default for p in parameters} | builder.spec.tiny | options
     tensors = {}
-    for layer, (module,) in senet._resnet_names(**values).items():
+    for layer, (module, *_) in names(**values).items():
         parts = ("weight", "bias", "running_mean", "running_var")
         arrays = model.get_layer(layer).get_weights() if layer in names_of(model) else []
         for part, array in zip(parts, arrays, strict=False):
@@ -632,9 +635,63 @@ def test_the_error_says_what_timms_own_networks_want(options, words, tmp_path):
         contracts.tiny(kcc.SEResNet50, weights=path, **options)
 
 
+PYTORCHCV = {"first_inside": True, "stride_in": "3x3"}
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "warning"),
+    [
+        ("ResNet200V2", {}, None),  # one of pytorchcv's has a layer more
+        ("ResNet200V2", {"first_inside": True}, "mostly want stride_in='3x3'; without"),
+        ("ResNet200V2", PYTORCHCV, None),
+        ("ResNet110V2", {}, "mostly want first_inside=True; without"),
+        ("ResNet110V2", {"first_inside": True}, None),
+        ("ResNet164V2", {}, "mostly want stride_in='3x3'; without"),
+        ("ResNet164V2", {"stride_in": "3x3"}, None),
+    ],
+)
+def test_warnings_where_a_checkpoint_of_identity_mappings_fits(
+    name, form, warning, tmp_path, caplog
+):
+    cifar = name != "ResNet200V2"
+    names = resnet_v2._cifar_torch_names if cifar else resnet_v2._imagenet_torch_names
+    model = write_checkpoint(name, tmp_path / "theirs.safetensors", names, **form)
+    again = contracts.tiny(kcc.get_builder(name), weights=tmp_path / "theirs.safetensors", **form)
+    for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    if warning is None:
+        assert not caplog.records
+    else:
+        assert warning in caplog.text
+
+
+def test_a_checkpoint_of_identity_mappings_that_does_not_fit(tmp_path):
+    path = tmp_path / "theirs.safetensors"
+    write_checkpoint("ResNet200V2", path, resnet_v2._imagenet_torch_names, **PYTORCHCV)
+    with pytest.raises(
+        ValueError, match=r"unit1\.body\.conv1\.bn\..*want stride_in='3x3', first_inside=True$"
+    ):
+        contracts.tiny(kcc.ResNet200V2, weights=path)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("ResNet164V2", {"first_inside": True}), ("ResNet110V2", {"stride_in": "3x3"})],
+)
+def test_options_of_identity_mappings_without_effect(name, option):
+    """So that PyTorch's checkpoints do not want them."""
+    builder = kcc.get_builder(name)
+    assert not set(option) & set(builder.spec.torch_options)
+    model, other = contracts.tiny(builder), contracts.tiny(builder, **option)
+    other.set_weights(model.get_weights())
+    x = contracts.images(contracts.image_shape(builder))
+    np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(m(x)) for m in (model, other)))
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
+        ("ResNet200V2", PYTORCHCV),
         ("SEResNet50", TIMMS),
         ("SEResNeXt50_32x4d", {"ceil_mode": False}),
         ("NASNetMobile", {}),  # no checkpoint of it is read

@@ -193,6 +193,7 @@ def _make_builder(parts: _Parts) -> Builder:
                     include_top=include_top,
                     classes=classes,
                     classifier=spec.classifier,
+                    head=lambda: _head_names(named, own, options),
                     **_torch_layout(parts, _values(parts, options)),
                 )
             if not prefix:
@@ -226,6 +227,12 @@ def _torch_layout(parts: _Parts, values: dict[str, Any]) -> dict[str, Any]:
     # Where other options have other names, a checkpoint that fits is one for these.
     doubt = parts.torch_names(**{**values, **wanted}) == names
     return {"torch_names": names, "torch_options": wanted, "torch_doubt": doubt}
+
+
+def _head_names(builder: Builder, trunk: keras.Model, options: dict[str, Any]) -> set[str]:
+    """The names of the layers that a model has behind its trunk."""
+    whole = deferred.build_empty(lambda: builder(weights=None, **options))
+    return {layer.name for layer in whole.layers} - {layer.name for layer in trunk.layers}
 
 
 def _source_inputs(tensor: Any) -> list[Any]:

@@ -78,8 +78,11 @@ def compound_scaling(
         `resolution` times 224, rounded, is the side of the images for its `input_shape`.
 
     Raises:
-        ValueError: If a growth is below 1, or all together are far from doubling the cost.
+        ValueError: If `phi` is no finite number of at least 0, a growth is below 1, or all
+            together are far from doubling the cost.
     """
+    if not isinstance(phi, (int, float)) or not 0 <= phi < math.inf:
+        raise ValueError(f"`phi` must be a finite number of at least 0. Received: {phi=}")
     cost = alpha * beta**2 * gamma**2
     if min(alpha, beta, gamma) < 1 or not 1.8 <= cost <= 2.2:
         raise ValueError(
@@ -307,7 +310,13 @@ def efficientnet(
 
 
 # torchvision's B5 to B7 have the authors' epsilon.
-LARGE: dict[str, Any] = {"torch_options": {"padding": "symmetric"}}
+LARGE: dict[str, Any] = {
+    "torch_options": {"padding": "symmetric"},
+    "notes": (
+        "The errors are those of the paper's last version, with AutoAugment. torchvision's "
+        "checkpoints want `padding='symmetric'`; timm's, unless called `tf_`, `epsilon=1e-5` too."
+    ),
+}
 
 EfficientNetB0 = efficientnet.variant(
     "EfficientNetB0",

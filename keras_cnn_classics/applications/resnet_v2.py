@@ -5,8 +5,9 @@ to any other unchanged, and a thousand layers still train. The first block start
 what is activated once behind the first convolution.
 
 `ResNet200V2` and the CIFAR networks are the paper's, with a bottleneck's steps in its first
-convolution, as in the authors' code; `first_inside=True`, and for CIFAR `stride_in="3x3"` too, make
-them pytorchcv's, for its weights. `ResNet50V2`, `101V2` and `152V2` are Keras's, for its weights.
+convolution, as in the authors' code. pytorchcv's, for its weights, step in the 3x3 convolution,
+`stride_in="3x3"`, and their first block takes its shortcut before the activation,
+`first_inside=True`. `ResNet50V2`, `101V2` and `152V2` are Keras's, for its weights.
 
 References:
     - [Identity mappings in deep residual networks](https://arxiv.org/abs/1603.05027),
@@ -140,15 +141,28 @@ def torch_names(*, bottleneck: bool, depths: Sequence[int]) -> Mapping[str, Sequ
     return names | {"post_bn": ("features.post_activ.bn",), "predictions": ("output",)}
 
 
+def _imagenet_torch_names(
+    *, depths: Sequence[int], first_inside: bool, **_: Any
+) -> Mapping[str, Sequence[str]]:
+    names = torch_names(bottleneck=True, depths=depths)
+    if first_inside:
+        return names
+    # The form without this layer has no name for it, which tells the checkpoints of both apart.
+    return {key: theirs for key, theirs in names.items() if key != "conv2_block1_preact_bn"}
+
+
 @architecture(
     **PAPER,
     protocol="one crop of 320",
-    torch_names=lambda depths, **_: torch_names(bottleneck=True, depths=depths),
-    torch_options={"first_inside": True},
+    torch_names=_imagenet_torch_names,
+    torch_options={"stride_in": "3x3", "first_inside": True},
     features=2048,
     stride=32,
     tiny={"depths": (1, 2, 1, 1), "width": 16},
-    notes="pytorchcv's form has 64,666,280 parameters: first_inside=True.",
+    notes=(
+        "pytorchcv's form has 64,666,280 parameters: first_inside=True. Its published weights are "
+        "for steps in the 3x3 convolutions: stride_in='3x3'."
+    ),
 )
 def preact_resnet(
     x: Any,
@@ -186,6 +200,9 @@ def preact_resnet(
     )
 
 
+PROJECTIONS = "Shortcuts are projections where the shape changes."
+
+
 def _cifar_depths(depth: int, bottleneck: bool) -> tuple[int, ...]:
     return cifar_depths(depth, 9 if bottleneck else 6, 2, detail=f" with {bottleneck=}")
 
@@ -197,13 +214,12 @@ def _cifar_torch_names(*, depth: int, bottleneck: bool, **_: Any) -> Mapping[str
 @architecture(
     **PAPER,
     torch_names=_cifar_torch_names,
-    torch_options={"stride_in": "3x3", "first_inside": True},
     stride=4,
     input_size=32,
     min_size=8,
     classes=10,
     protocol="CIFAR-10, test",
-    notes="Shortcuts are projections where the shape changes.",
+    notes=PROJECTIONS,
 )
 def preact_resnet_cifar(
     x: Any,
@@ -223,7 +239,8 @@ def preact_resnet_cifar(
         width: Filters of the first stage's 3x3 convolutions; each of the two others doubles them.
         stride_in: Convolution that makes a bottleneck's steps, `"1x1"` or `"3x3"`.
         first_inside: Whether the first block activates its input inside its branch, as the others
-            and as in pytorchcv; it matters where its shortcut is no projection.
+            and as in pytorchcv; with bottlenecks its shortcut is a projection of what is activated
+            in any case.
 
     Returns:
         Feature map of stride 4: 8x8 for an image of 32x32.
@@ -241,6 +258,13 @@ def preact_resnet_cifar(
         bottleneck=bottleneck,
         stride_in=stride_in,
     )
+
+
+KERAS_FORM = (
+    "Keras's form, not the paper's: the first convolution has a bias and no batch normalization, "
+    "the step of a stage is in the 3x3 convolution of its last block, whose shortcut is a pool, "
+    "and the last convolution of each block has a bias."
+)
 
 
 def keras_block(x: Any, filters: int, strides: int, *, project: bool, name: str) -> Any:
@@ -276,11 +300,7 @@ def keras_block(x: Any, filters: int, strides: int, *, project: bool, name: str)
     stride=32,
     preprocessing="tf",
     tiny={"depths": (1, 2, 2, 1), "width": 16},
-    notes=(
-        "Keras's form, not the paper's: the first convolution has a bias and no batch "
-        "normalization, the step of a stage is in the 3x3 convolution of its last block, whose "
-        "shortcut is a pool, and the last convolution of each block has a bias."
-    ),
+    notes=KERAS_FORM,
 )
 def resnet_v2(x: Any, *, depths: Sequence[int], width: int = 64) -> Any:
     """ResNet with identity mappings, as Keras builds it.
@@ -317,7 +337,14 @@ ResNet101V2 = resnet_v2.variant(
     "ResNet101V2", depths=(3, 4, 23, 3), params=44_577_896, macs=7_194_476_544
 )
 ResNet152V2 = resnet_v2.variant(
-    "ResNet152V2", depths=(3, 8, 36, 3), params=60_236_904, macs=10_906_697_728
+    "ResNet152V2",
+    top1_error=21.1,
+    top5_error=5.5,
+    protocol="one crop of 320, the paper's own form",
+    notes=f"{KERAS_FORM} The error is that of the paper's own form.",
+    depths=(3, 8, 36, 3),
+    params=60_236_904,
+    macs=10_906_697_728,
 )
 ResNet200V2 = preact_resnet.variant(
     "ResNet200V2",
@@ -327,12 +354,22 @@ ResNet200V2 = preact_resnet.variant(
     params=64_666_152,
     macs=14_776_270_848,
 )
+
+
+def _steps(macs: int) -> str:
+    return (
+        f"{PROJECTIONS} Steps are in the first 1x1 convolutions, as in the authors' code. In "
+        f"pytorchcv's form they are in the 3x3: stride_in='3x3', with {macs:,} multiply-adds."
+    )
+
+
 ResNet110V2 = preact_resnet_cifar.variant(
     "ResNet110V2",
     top1_error=6.37,
     depth=110,
     bottleneck=False,
     features=64,
+    torch_options={"first_inside": True},
     tiny={"depth": 8},
     params=1_730_522,
     macs=253_149_824,
@@ -343,7 +380,9 @@ ResNet164V2 = preact_resnet_cifar.variant(
     depth=164,
     bottleneck=True,
     features=256,
+    torch_options={"stride_in": "3x3"},
     tiny={"depth": 11},
+    notes=_steps(247_646_720),
     params=1_703_258,
     macs=244_500_992,
 )
@@ -353,9 +392,11 @@ ResNet1001V2 = preact_resnet_cifar.variant(
     depth=1001,
     bottleneck=True,
     features=256,
+    torch_options={"stride_in": "3x3"},
     tiny={"depth": 11},
     notes=(
-        "Shortcuts are projections where the shape changes. The paper says 10.2 million parameters."
+        f"{_steps(1_490_995_712)} The paper says 10.2 million parameters; without the 149,216 of "
+        "the batch normalizations there are 10,178,490."
     ),
     params=10_327_706,
     macs=1_487_849_984,

@@ -93,9 +93,13 @@ def _check_ratio(ratio: int, channels: int) -> None:
     head=gap_dense(),
     torch_names=_resnet_names,
     torch_options={"stride_in": "3x3", "ceil_mode": False},
+    notes=(
+        "The options are for the checkpoints that timm trained; the authors' own, timm's `legacy_` "
+        "ones, are for the network without options."
+    ),
     features=2048,
     stride=32,
-    tiny={"depths": (1, 2, 1, 1), "filters": 16, "out": 64, "ratio": 4},
+    tiny={"depths": (1, 2, 1, 1), "filters": 16, "ratio": 4},
 )
 def se_resnet(
     x: Any,
@@ -103,7 +107,6 @@ def se_resnet(
     depths: Sequence[int],
     filters: int = 64,
     groups: int = 1,
-    out: int = 256,
     stride_in: str = "1x1",
     ratio: int = 16,
     ceil_mode: bool = True,
@@ -114,8 +117,8 @@ def se_resnet(
         x: Image batch.
         depths: Number of blocks in each of the four stages.
         filters: Filters of the first stage's 3x3 convolutions; each stage doubles them.
-        groups: Groups of the 3x3 convolutions: 1 for ResNet, 32 for ResNeXt.
-        out: Filters of the first stage's blocks; each stage doubles them.
+        groups: Groups of the 3x3 convolutions: 1 for ResNet, 32 for ResNeXt. A block gives 4 times
+            the filters of its 3x3 convolution; with groups, which have twice as many, 2 times.
         stride_in: Convolution that makes a block's steps, `"1x1"` or `"3x3"`.
         ratio: How many times fewer units than channels a squeeze-and-excitation has.
         ceil_mode: Whether the first pool is Caffe's, as the authors', or ResNet's, padded on all
@@ -125,6 +128,7 @@ def se_resnet(
         Feature map of stride 32: 7x7 for an image of 224x224.
     """
     one_of("stride_in", stride_in, ("1x1", "3x3"))
+    out = filters * (4 if groups == 1 else 2)
     _check_ratio(ratio, out)
     return stages(
         stem(x, out // 4, ceil_mode=ceil_mode),
@@ -313,7 +317,7 @@ RESNEXT: dict[str, Any] = {
     "groups": 32,
     "stride_in": "3x3",
     "torch_options": {"ceil_mode": False},
-    "tiny": {"depths": (1, 2, 1, 1), "filters": 32, "groups": 4, "out": 64, "ratio": 4},
+    "tiny": {"depths": (1, 2, 1, 1), "filters": 32, "groups": 4, "ratio": 4},
 }
 
 SEResNet50 = se_resnet.variant(

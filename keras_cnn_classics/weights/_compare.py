@@ -1,4 +1,4 @@
-"""Tells a network from one with the same weights but other layers or settings.
+"""Tells a network from one with the same weights but other layers, settings or connections.
 
 Weights fit wherever their names and shapes do. Files that also hold the configurations of the
 layers say more: another epsilon, step or activation would give other answers without a word.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,8 +16,11 @@ import keras
 Config = Mapping[str, Any]
 
 # Layers that do nothing in use, or only what shows in the shapes of the weights behind them.
-_IDLE = ("InputLayer", "Dropout", "SpatialDropout2D", "Reshape", "Flatten", "Normalization")
+_IDLE = ("Dropout", "SpatialDropout2D", "Reshape", "Flatten", "Normalization")
 _PADS = ("ZeroPadding2D", "SamePadding2D")
+_COMMUTATIVE = ("Add", "Average", "Maximum", "Minimum", "Multiply")
+_ANSWERS = ("Activation", "Softmax")
+_POOLING = ("GlobalAveragePooling2D", "GlobalMaxPooling2D")
 # Settings without effect in use, or with none but what shapes and `edges` show.
 _IDLE_SETTINGS = re.compile(
     r"name|trainable|dtype|momentum|axis|data_format|padding|keepdims|synchronized|renorm.*|seed|"
@@ -27,12 +29,13 @@ _IDLE_SETTINGS = re.compile(
 
 
 class Layer(NamedTuple):
-    """What a layer computes, but for its weights.
+    """What a layer computes, but for its weights, and of what.
 
     Attributes:
-        name: Name of the layer.
-        kind: Name of its class, one for those that do the same.
+        name: Name of the layer in the model.
+        kind: Name of its class, one for those that do the same; empty if it does nothing.
         settings: Arguments that matter.
+        before: Names in the file of the layers that it is called with.
         edges: Ways to say what its windows see beyond the edges of the map, if it has windows.
             Zeros may be as many as `padding="same"` has for one size of map but not for another.
     """
@@ -40,6 +43,7 @@ class Layer(NamedTuple):
     name: str
     kind: str
     settings: dict[str, str]
+    before: tuple[str, ...]
     edges: frozenset[str] = frozenset()
 
     def sees_the_same(self, other: Layer) -> bool:
@@ -55,14 +59,14 @@ def compare(
     classifier: str,
     include_top: bool,
 ) -> None:
-    """Compares two networks whose weights fit.
+    """Compares two networks whose weights fit: what each layer does, and what it is given.
 
-    Layers with weights are compared by name, all others by how many there are of each sort.
     Dropout does not count, nor does the activation that gives the answers: training often has
-    scores there. Without the classifier, what follows the last weights does not count either.
+    scores there. Without the classifier, what the file has behind the trunk does not count either.
 
     Args:
-        theirs: Configurations of the file's layers, under the names of the model.
+        theirs: Configurations of the file's layers. Each has the model's name in its `config`, and
+            beside that the file's, by which others refer to it.
         ours: Configurations of the model's layers.
         weighted: Names of the model's layers with weights.
         classifier: Name of the layer whose weights make the classes.
@@ -75,19 +79,25 @@ def compare(
     if len({"Normalization" in both for both in kinds}) > 1:
         raise ValueError(
             f"it {'normalizes' if 'Normalization' in kinds[0] else 'does not normalize'} images "
-            "itself, unlike the model: see include_preprocessing"
+            "itself, unlike the model"
         )
-    found, wanted = list(_layers(theirs)), list(_layers(ours))
-    by_name = {layer.name: layer for layer in found}
-    for layer in wanted:
+    found, wanted = _Network(theirs, weighted), _Network(ours, weighted)
+    by_name = {layer.name: layer for layer in found.layers.values()}
+    for layer in wanted.layers.values():
         if layer.name in weighted:
             _compare_one(by_name[layer.name], layer, answers=layer.name == classifier)
-    if include_top:
-        found, wanted = _without_answers(found), _without_answers(wanted)
-        _compare_counts(found, wanted, weighted)
-    else:
-        _compare_counts(_until_last(found, weighted), wanted, weighted, more="ours")
-        _compare_counts(found, _until_last(wanted, weighted), weighted, more="theirs")
+    shared, known = _shared_settings(found, wanted), dict[Any, int]()
+    found.number(shared, known)
+    wanted.number(shared, known)
+    for name in wanted.inputs:
+        if found.inputs[name] != wanted.inputs[name]:
+            theirs_given, ours_given = found.given(name), wanted.given(name)
+            raise ValueError(f"its layer {name} is given {theirs_given}, the model's {ours_given}")
+    end, our_end = found.end(include_top), wanted.end(include_top)
+    ends = [found.numbers[end]] if include_top else found.numbers.values()
+    if wanted.numbers[our_end] not in ends:
+        raise ValueError(f"it ends in {found.text(end)}, the model in {wanted.text(our_end)}")
+    _compare_edges(found, wanted)
 
 
 def _compare_one(found: Layer, wanted: Layer, *, answers: bool) -> None:
@@ -102,73 +112,127 @@ def _compare_one(found: Layer, wanted: Layer, *, answers: bool) -> None:
         raise ValueError(f"its layer {found.name} has {theirs} padding, the model's {ours}")
 
 
-def _compare_counts(
-    found: Sequence[Layer], wanted: Sequence[Layer], weighted: Collection[str], *, more: str = ""
-) -> None:
-    """Compares the layers without weights; `"theirs"` or `"ours"` may be more."""
-    found, wanted = (
-        [layer for layer in layers if layer.name not in weighted] for layers in (found, wanted)
-    )
-    keys: dict[str, set[str]] = {}
-    for layer in (*found, *wanted):  # versions of Keras write more settings or fewer
-        keys[layer.kind] = keys.get(layer.kind, set(layer.settings)) & set(layer.settings)
-
-    def count(layers: Sequence[Layer]) -> Counter[str]:
-        return Counter(
-            " ".join([kind, *(f"{key}={settings[key]}" for key in sorted(keys[kind]))])
-            for _, kind, settings, _ in layers
-        )
-
-    theirs, ours = count(found), count(wanted)
-    for sort in sorted(theirs.keys() | ours.keys()):
-        a, b = theirs[sort], ours[sort]
-        if (a > b and more != "theirs") or (a < b and more != "ours"):
-            raise ValueError(f"it has {a} of the layer {sort}, the model {b}")
-    for one, other, whose in ((found, wanted, "theirs"), (wanted, found, "ours")):
-        for layer in one if more != whose else ():
-            if not any(x.kind == layer.kind and x.sees_the_same(layer) for x in other):
-                where = "file" if whose == "theirs" else "model"
-                raise ValueError(
-                    f"only in the {where} is there a {layer.kind} with "
-                    f"{' or '.join(sorted(layer.edges))} padding, {layer.name}"
-                )
+def _compare_edges(found: _Network, wanted: _Network) -> None:
+    """Compares what the pools at one place see beyond the edges."""
+    for key, layer in wanted.layers.items():
+        place = wanted.numbers[key]
+        there = [x for k, x in found.layers.items() if found.numbers[k] == place and x.kind]
+        if layer.kind and there and not any(layer.sees_the_same(x) for x in there):
+            theirs, ours = (" or ".join(sorted(x.edges)) for x in (there[0], layer))
+            raise ValueError(f"its layer {there[0].name} has {theirs} padding, the model's {ours}")
 
 
-def _without_answers(layers: list[Layer]) -> list[Layer]:
-    return layers[:-1] if layers[-1].kind in ("Activation", "Softmax") else layers
+def _shared_settings(*networks: _Network) -> dict[str, set[str]]:
+    """The settings that each kind of layer has in all: versions of Keras write more or fewer."""
+    shared: dict[str, set[str]] = {}
+    for network in networks:
+        for layer in network.layers.values():
+            shared[layer.kind] = shared.get(layer.kind, set(layer.settings)) & set(layer.settings)
+    return shared
 
 
-def _until_last(layers: list[Layer], weighted: Collection[str]) -> list[Layer]:
-    return layers[: 1 + max(i for i, layer in enumerate(layers) if layer.name in weighted)]
+class _Network:
+    """A network, with a number for what each layer gives.
+
+    In networks that are numbered together, what is made in the same way of what the same layers
+    with weights give has the same number.
+
+    Attributes:
+        layers: The layers by their names in the file, each behind those that it is called with.
+        numbers: The number of each; a layer that does nothing has that of its input.
+        inputs: The numbers of the inputs of each layer with weights, by its name in the model.
+    """
+
+    def __init__(self, configs: Sequence[Config], weighted: Collection[str]) -> None:
+        self.weighted = weighted
+        self.layers = dict(_layers(configs))
+        self.numbers: dict[str, int] = {}
+        self.inputs: dict[str, tuple[int, ...]] = {}
+
+    def number(self, shared: Mapping[str, set[str]], known: dict[Any, int]) -> None:
+        """Gives the numbers; `known` has those of what another network does."""
+        for key, layer in self.layers.items():
+            inputs = tuple(self.numbers[one] for one in layer.before)
+            if layer.kind in _COMMUTATIVE:
+                inputs = tuple(sorted(inputs))
+            if not layer.kind and inputs:
+                self.numbers[key] = inputs[0]
+                continue
+            what: Any = layer.name
+            if layer.name in self.weighted:
+                self.inputs[layer.name] = inputs
+            else:
+                settings = tuple((k, layer.settings[k]) for k in sorted(shared[layer.kind]))
+                what = layer.kind, settings, inputs
+            self.numbers[key] = known.setdefault(what, len(known))
+
+    def end(self, include_top: bool) -> str:
+        """The layer that gives the answers, or the features if there is no classifier."""
+        used = {one for layer in self.layers.values() for one in layer.before}
+        end = [key for key in self.layers if key not in used][-1]
+        # The pooling that a model may have behind its trunk is not the trunk's.
+        while self.layers[end].kind in (_ANSWERS if include_top else _POOLING):
+            if self.layers[end].name in self.weighted:
+                break
+            end = self.layers[end].before[0]
+        return end
+
+    def given(self, name: str) -> str:
+        """What a layer is called with, for messages."""
+        (layer,) = (x for x in self.layers.values() if x.name == name)
+        return self._texts(layer, 3)
+
+    def text(self, key: str, depth: int = 3) -> str:
+        """How what a layer gives is made, for messages: back to layers with weights."""
+        layer = self.layers[key]
+        if layer.name in self.weighted or not layer.before:
+            return layer.name
+        if not layer.kind:
+            return self.text(layer.before[0], depth)
+        what = " ".join([layer.kind, *(f"{k}={v}" for k, v in layer.settings.items())])
+        return f"{layer.settings.get('activation', what)}({self._texts(layer, depth - 1)})"
+
+    def _texts(self, layer: Layer, depth: int) -> str:
+        return ", ".join(self.text(one, depth) for one in layer.before) if depth else "..."
 
 
-def _layers(configs: Sequence[Config]) -> Iterator[Layer]:
-    """The layers that matter, in one form for the several ways to write the same."""
-    by_name = {one["config"]["name"]: one for one in configs}
+def _layers(configs: Sequence[Config]) -> Iterator[tuple[str, Layer]]:
+    """The layers, in one form for the several ways to write the same."""
+    by_name = {_key(one): one for one in configs}
     for one in configs:
-        kind, config = _kind(one), one["config"]
+        key, kind, config = _key(one), _kind(one), one["config"]
         name = config["name"]
-        # Under the name that Keras gives it, it prepares images, which the caller compares.
-        prepares = kind == "Rescaling" and re.fullmatch(r"rescaling(_\d+)?", name)
+        before = tuple(source for source, _ in _inputs(one.get("inbound_nodes")))
         linear = kind == "Activation" and config["activation"] == "linear"
-        if kind in (*_IDLE, *_PADS) or prepares or linear:
+        # By it Keras mends the statistics of its EfficientNets; reading these takes it in.
+        mends = kind == "Rescaling" and _kind(by_name[before[0]]) == "Normalization"
+        if kind in (*_IDLE, *_PADS) or linear or mends:
+            yield key, Layer(name, "", {}, before)
             continue
         settings = {
             key: _activation(value) if key == "activation" else json.dumps(value)
             for key, value in config.items()
             if not _IDLE_SETTINGS.fullmatch(key)
         }
-        if kind == "ReLU" and not (config.get("negative_slope") or config.get("threshold")):
+        if kind == "InputLayer":
+            name, settings = "the image", {}
+        elif kind == "ReLU" and not (config.get("negative_slope") or config.get("threshold")):
             most = config.get("max_value")
             kind = "Activation"
             settings = {"activation": "relu" if most is None else f"relu{most:g}"}
         elif kind == "CustomScaleLayer":  # of Keras's Inception-ResNet v2
-            yield Layer(name, "Add", {})
-            kind = "Rescaling"
-            settings["offset"] = "0.0"
+            scaled = f"{key}, scaled"
+            scale = {"scale": settings["scale"], "offset": "0.0"}
+            yield scaled, Layer(scaled, "Rescaling", scale, before[1:])
+            kind, settings, before = "Add", {}, (before[0], scaled)
         elif kind == "GroupedConv2D":
             kind = "Conv2D"
-        yield Layer(name, kind, settings, _edges(one, by_name))
+        yield key, Layer(name, kind, settings, before, _edges(one, by_name))
+
+
+def _key(one: Config) -> str:
+    """The name by which the configurations of a file refer to a layer."""
+    return str(one.get("name") or one["config"]["name"])
 
 
 def _kind(one: Config) -> str:

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def load(
     include_top: bool = True,
     classes: int | None = None,
     classifier: str = "predictions",
+    head: Callable[[], Collection[str]] = tuple,
     torch_names: Mapping[str, Sequence[torch_layout.TorchName]] | None = None,
     torch_options: Mapping[str, Any] | None = None,
     torch_doubt: bool = True,
@@ -41,12 +42,13 @@ def load(
         source: Published weights, or the path of a file: `.weights.h5`, `.keras`, Keras's old
             `.h5`, `.safetensors`, `.pth`, `.pt` or `.th`.
         name: Name of the architecture, for messages. Defaults to the model's.
-        include_top: Whether the model has its classifier. Without it, what follows the last
-            layer of the model in a file is left out. Auxiliary classifiers that the model lacks
-            are left out in any case.
+        include_top: Whether the model has its classifier. Auxiliary classifiers that the model
+            lacks are left out of a file in any case.
         classes: Number of the model's classes. Where published weights have another, the last
             layer keeps its values, and a warning is logged.
         classifier: Name of the layer whose weights make the classes.
+        head: Gives the names of the classifier's layers, which a model without it leaves out of a
+            file; it is called only if that has more layers than the model.
         torch_names: Names of the layers in PyTorch checkpoints.
         torch_options: Options of the builder that those checkpoints mostly want and the model
             does not have: the error names them if the file does not fit.
@@ -77,7 +79,7 @@ def load(
         wanted = ", ".join(f"{key}={value!r}" for key, value in torch_options.items())
     try:
         arrays, configs = _read(path, model, torch_names)
-        _fill(model, arrays, configs, classifier, include_top=include_top, fresh=fresh)
+        _fill(model, arrays, configs, classifier, None if include_top else head, fresh)
     except (FileNotFoundError, PermissionError, ImportError):
         raise
     except Exception as error:  # readers of foreign formats have errors of their own
@@ -126,25 +128,22 @@ def _read(
         arrays = _files.read_weights_h5(path)
     else:
         arrays, configs = _files.read_legacy_h5(path)
-    names = _match.our_names(arrays, [layer.name for layer in model.layers if layer.weights])
-    arrays = {names[name]: values for name, values in arrays.items()}
+    ours = [layer.name for layer in model.layers if layer.weights]
+    names, prefix = _match.our_names(arrays, ours), _match.prefix(arrays, ours)
     if configs is not None:
-        configs = [_renamed(one, names) for one in configs]
-        # The file's own order, which tells the trunk from what follows it.
-        order = [one["config"]["name"] for one in configs]
-        arrays = {name: arrays[name] for name in order if name in arrays}
-        configs = _without_auxiliary(configs)
-    return arrays, configs
+        configs = _without_auxiliary(_renamed(one, names, prefix) for one in configs)
+    return {names[name]: values for name, values in arrays.items()}, configs
 
 
 def _without_auxiliary(configs: Iterable[_compare.Config]) -> list[_compare.Config]:
     return [one for one in configs if not _match.auxiliary(one["config"]["name"])]
 
 
-def _renamed(config: _compare.Config, names: Mapping[str, str]) -> _compare.Config:
-    """A layer's configuration under our name; what it is called with keeps its name."""
+def _renamed(config: _compare.Config, names: Mapping[str, str], prefix: str) -> _compare.Config:
+    """A layer's configuration with our name, and the file's, by which others refer to it."""
     name = config["config"]["name"]
-    return {**config, "config": {**config["config"], "name": names.get(name, name)}}
+    ours = names.get(name, name.removeprefix(prefix))
+    return {**config, "name": name, "config": {**config["config"], "name": ours}}
 
 
 def _fill(
@@ -152,17 +151,19 @@ def _fill(
     arrays: _match.Arrays,
     configs: Sequence[_compare.Config] | None,
     classifier: str,
-    *,
-    include_top: bool,
+    head: Callable[[], Collection[str]] | None,
     fresh: Sequence[str],
 ) -> None:
-    """Gives the model the arrays, after all comparisons with what the file holds."""
+    """Gives the model the arrays, after all comparisons with what the file holds.
+
+    `head` gives the names of the layers of the classifier that the model lacks, if it lacks it.
+    """
     statistics = _statistics(arrays, configs or ())
     layers = {x.name: x for x in model.layers if x.weights and x.name not in fresh}
-    _match.check(arrays, layers, classifier, include_top=include_top, fresh=fresh)
+    _match.check(arrays, layers, classifier, left_out=head or tuple, fresh=fresh)
     if configs is not None:
         ours = _without_auxiliary(json.loads(model.to_json())["config"]["layers"])
-        _compare.compare(configs, ours, layers, classifier=classifier, include_top=include_top)
+        _compare.compare(configs, ours, layers, classifier=classifier, include_top=head is None)
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization) and statistics:
             _normalize_by(layer, *statistics, sure=configs is not None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,22 +12,27 @@ Arrays = dict[str, list[np.ndarray]]
 
 
 def our_names(theirs: Iterable[str], ours: Sequence[str]) -> dict[str, str]:
-    """Our name for each layer of a file, if only a prefix or numbers are others.
+    """Our name for each layer of a file that has weights, if only a prefix or numbers are others.
 
     A network may have been saved under a builder's `prefix`. And the first convolution of a
     process that has no name is `conv2d`, its second `conv2d_1`: a network that was built later
     starts higher, and old versions of Keras started at 1.
     """
-    names = {name: name for name in theirs}
-    ending = [name for name in names if ours and name.endswith(ours[0])]
-    prefix = ending[0].removesuffix(ours[0]) if len(ending) == 1 else ""
-    if all(name.startswith(prefix) for name in names):
-        names = {name: name.removeprefix(prefix) for name in names}
+    theirs = list(theirs)
+    before = prefix(theirs, ours)
+    names = {name: name.removeprefix(before) for name in theirs}
     mine, found = _counted(ours), _counted(names.values())
     numbered: dict[str, str] = {}
     for kind in mine.keys() & found.keys():
         numbered |= dict(zip(found[kind], mine[kind], strict=False))
     return {name: numbered.get(plain, plain) for name, plain in names.items()}
+
+
+def prefix(theirs: Collection[str], ours: Sequence[str]) -> str:
+    """What stands before our names in all names of a file, the first of ours being unmistakable."""
+    ending = [name for name in theirs if ours and name.endswith(ours[0])]
+    found = ending[0].removesuffix(ours[0]) if len(ending) == 1 else ""
+    return found if all(name.startswith(found) for name in theirs) else ""
 
 
 def _counted(names: Iterable[str]) -> dict[str, list[str]]:
@@ -45,10 +50,14 @@ def check(
     wanted: Mapping[str, Any],
     classifier: str,
     *,
-    include_top: bool,
+    left_out: Callable[[], Collection[str]],
     fresh: Sequence[str],
 ) -> None:
-    """Compares names and shapes with those of the layers to be filled."""
+    """Compares names and shapes with those of the layers to be filled.
+
+    A file may have layers that the model lacks if they are in `left_out()`, which is asked for
+    only then, or in an auxiliary classifier.
+    """
     missing = [name for name in wanted if name not in arrays]
     misshapen = []
     for name in wanted.keys() & arrays.keys():
@@ -59,14 +68,12 @@ def check(
             raise ValueError(f"its classifier has {theirs} classes. Received: classes={ours}")
         if found != shapes:
             misshapen.append(f"{name} {found} instead of {shapes}")
-    order = list(arrays)
     leftover = [
-        name for name in order if name not in wanted and name not in fresh and not auxiliary(name)
+        name for name in arrays if name not in wanted and name not in fresh and not auxiliary(name)
     ]
-    if not include_top:
-        # A file with a classifier fits a model without one: what follows the trunk is left out.
-        last = max((i for i, name in enumerate(order) if name in wanted), default=-1)
-        leftover = [name for name in leftover if order.index(name) < last]
+    if leftover:
+        known = left_out()
+        leftover = [name for name in leftover if name not in known]
     problems = [
         f"{what} {_few(names)}"
         for what, names in (

@@ -32,7 +32,8 @@ GAIN = 0.8  # with 1, the large ones of timm differ from themselves in float64 b
 @pytest.mark.parametrize(
     ("module", "theirs", "ours", "options"),
     [
-        ("preresnet", "preresnet200", "ResNet200V2", {"first_inside": True}),
+        ("preresnet", "preresnet200b", "ResNet200V2", PYTORCHCV),
+        slow("preresnet", "preresnet200", "ResNet200V2", {"first_inside": True}),
         ("preresnet_cifar", "preresnet110_cifar10", "ResNet110V2", PYTORCHCV),
         ("preresnet_cifar", "preresnet164bn_cifar10", "ResNet164V2", PYTORCHCV),
         slow("preresnet_cifar", "preresnet1001_cifar10", "ResNet1001V2", PYTORCHCV),
@@ -211,6 +212,62 @@ def test_shortcuts(name, depths, shortcut, tmp_path):
     module = randomize(ImageNetResNet(depths, shortcut))
     options = {"shortcut": shortcut, "input_shape": (96, 96, 3)}
     compare(module, name, tmp_path, X[:, :96, :96], **options)
+
+
+def activated(x, ours, name):
+    return ours.norm(x, f"{name}_bn", 1e-5).relu()
+
+
+def residual_unit(x, ours, name, kernels, steps, *, first):
+    """Figure 4(e), with steps in the first convolution, as in the authors' code.
+
+    Where the shape changes, what is activated is projected. What comes to the first unit is.
+    """
+    y = x if first else activated(x, ours, f"{name}_preact")
+    out = ours.weights[f"{name}_{len(kernels)}_conv"][0].shape[-1]
+    if x.shape[1] != out:
+        x = ours.conv(y, f"{name}_0_conv", stride=steps)
+    for i, kernel in enumerate(kernels, 1):
+        assert ours.weights[f"{name}_{i}_conv"][0].shape[:2] == (kernel, kernel)
+        if i > 1:
+            y, steps = activated(y, ours, f"{name}_{i - 1}"), 1
+        y = ours.conv(y, f"{name}_{i}_conv", stride=steps, padding=kernel // 2)
+    return x + y
+
+
+def identity_mappings(x, ours, depths, kernels):
+    """The networks of "Identity mappings" in PyTorch functions.
+
+    The appendix: the first activation comes right after the first convolution, before the ways
+    part, and one more after the last addition.
+    """
+    if len(depths) == 4:
+        x = activated(ours.conv(x, "conv1_conv", stride=2, padding=3), ours, "conv1")
+        x = torch.nn.functional.max_pool2d(x, 3, 2, 1)
+    else:
+        x = activated(ours.conv(x, "conv1_conv", padding=1), ours, "conv2_block1_preact")
+    for stage, depth in enumerate(depths):
+        for i in range(depth):
+            steps = 2 if stage and not i else 1
+            name = f"conv{stage + 2}_block{i + 1}"
+            x = residual_unit(x, ours, name, kernels, steps, first=not stage and not i)
+    return ours.dense(activated(x, ours, "post").mean((2, 3)), "predictions")
+
+
+@pytest.mark.parametrize(
+    ("name", "depths", "kernels", "gain"),
+    [
+        ("ResNet110V2", (18, 18, 18), (3, 3), 1.0),
+        ("ResNet164V2", (18, 18, 18), (1, 3, 1), 1.0),
+        slow("ResNet1001V2", (111, 111, 111), (1, 3, 1), 0.6),  # with 1 its numbers overflow
+        ("ResNet200V2", (3, 24, 36, 3), (1, 3, 1), 1.0),
+    ],
+)
+def test_identity_mappings(name, depths, kernels, gain):
+    model = getattr(kcc, name)(classifier_activation=None)
+    rough.randomize(model, gain=gain)
+    x = X if len(depths) == 4 else SMALL
+    near(model, identity_mappings(channels_first(x), Functions(model), depths, kernels), x)
 
 
 class DenseUnit(torch.nn.Module):

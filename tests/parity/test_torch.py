@@ -412,3 +412,22 @@ def test_a_checkpoint_for_other_options(tmp_path, caplog):
     torch.save(timm.create_model("seresnet50").state_dict(), tmp_path / "se.pth")
     with pytest.raises(ValueError, match="tensors that belong to no layer"):
         kcc.SEResNet50(weights=tmp_path / "se.pth")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "options"),
+    [
+        ("resnet18", "ResNet18", {}),
+        ("mobilenetv2_100", "MobileNetV2", PYTORCH),
+        slow("resnext50_32x4d", "ResNeXt50_32x4d", {}),
+        slow("legacy_seresnet50", "SEResNet50", {}),
+    ],
+)
+def test_a_trunk_from_a_checkpoint_with_a_classifier(theirs, ours, options, tmp_path):
+    torch.save(timm.create_model(theirs).state_dict(), tmp_path / "whole.pth")
+    options = {**options, "weights": tmp_path / "whole.pth"}
+    whole, trunk = (getattr(kcc, ours)(**options, include_top=top) for top in (True, False))
+    for layer in trunk.layers:
+        expected = whole.get_layer(layer.name).get_weights()
+        for a, b in zip(layer.get_weights(), expected, strict=True):
+            np.testing.assert_array_equal(a, b)
