@@ -68,6 +68,9 @@ class WeightsSource:
         top5: Published top-5 accuracy, likewise.
         license: Licence of the weights.
         origin: Who trained and who published them.
+        options: Options of the builder that make the network the one that the weights are for.
+        input_size: Height and width of the images in training, pixels; `None` is the model's.
+        variants: The same weights for other options or sizes of image.
     """
 
     top: WeightsFile | None
@@ -78,6 +81,24 @@ class WeightsSource:
     top5: float | None = None
     license: str = ""
     origin: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    input_size: int | None = None
+    variants: tuple[WeightsSource, ...] = ()
+
+    @property
+    def noncommercial(self) -> bool:
+        """Whether the licence forbids commercial use."""
+        return "-NC" in self.license
+
+    def variant(self, options: Mapping[str, Any], size: int | None) -> WeightsSource:
+        """The variant for options and a size of image; that for the published ones otherwise."""
+        fitting = [
+            one
+            for one in (self, *self.variants)
+            if all(one.options.get(key, value) == value for key, value in options.items())
+        ]
+        of_size = [one for one in fitting if one.input_size == size]
+        return (of_size or fitting or [self])[0]
 
     def file(self, *, include_top: bool) -> WeightsFile:
         """The file to use: the smaller one for a trunk, where it is published."""

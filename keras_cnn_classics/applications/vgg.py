@@ -18,7 +18,6 @@ from keras_cnn_classics.applications._architecture import architecture
 from keras_cnn_classics.blocks.core import conv, conv_bn, exactly, max_pool
 from keras_cnn_classics.blocks.heads import mlp
 from keras_cnn_classics.layers import LocalResponseNormalization
-from keras_cnn_classics.registry import WeightsFile, WeightsSource
 
 
 def _torch_names(
@@ -89,24 +88,6 @@ def vgg(
     return x
 
 
-def _keras_files(
-    name: str, top: str, no_top: str, top1: float, top5: float
-) -> dict[str, WeightsSource]:
-    root = f"https://storage.googleapis.com/tensorflow/keras-applications/{name}/{name}"
-    return {
-        "imagenet": WeightsSource(
-            top=WeightsFile(f"{root}_weights_tf_dim_ordering_tf_kernels.h5", f"md5:{top}"),
-            no_top=WeightsFile(
-                f"{root}_weights_tf_dim_ordering_tf_kernels_notop.h5", f"md5:{no_top}"
-            ),
-            preprocessing="caffe",
-            top1=top1,
-            top5=top5,
-            license="CC BY 4.0",
-            origin="trained by the paper's authors, published by Keras",
-        )
-    }
-
 
 A, B, C, D, E = (1, 1, 2, 2, 2), (2, 2, 2, 2, 2), (2, 2, 3, 3, 3), (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)
 
@@ -143,13 +124,6 @@ VGG16 = vgg.variant(
     depths=D,
     params=138_357_544,
     macs=15_470_264_320,
-    weights=_keras_files(
-        "vgg16",
-        top="64373286793e3c8b2b4e3219cbf3544b",
-        no_top="6d6bbae143d832006294945121d1f1fc",
-        top1=71.268,
-        top5=90.05,
-    ),
 )
 VGG19 = vgg.variant(
     "VGG19",
@@ -158,13 +132,6 @@ VGG19 = vgg.variant(
     depths=E,
     params=143_667_240,
     macs=19_632_062_464,
-    weights=_keras_files(
-        "vgg19",
-        top="cbe5617147190e668d6c5d5026f83318",
-        no_top="253f8cb515780f3b799900260a226db6",
-        top1=71.256,
-        top5=89.988,
-    ),
 )
 VGG11BN = vgg.variant(
     "VGG11BN",

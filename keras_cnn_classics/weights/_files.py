@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import tempfile
 import zipfile
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,17 @@ import numpy as np
 Arrays = dict[str, list[np.ndarray]]
 Tensors = dict[str, np.ndarray]
 Config = dict[str, Any]
+
+# PyTorch's names for what TensorFlow's variables are called.
+_OF_TENSORFLOW = {
+    "kernel": "weight",
+    "depthwise_kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 
 
 def read_legacy_h5(path: Path) -> tuple[Arrays, list[Config] | None]:
@@ -34,6 +48,33 @@ def read_legacy_h5(path: Path) -> tuple[Arrays, list[Config] | None]:
                 found[name] = arrays
         (model,) = _strings([file.attrs.get("model_config", "{}")])
         return found, json.loads(model).get("config", {}).get("layers")
+
+
+def is_tf2cv(path: Path) -> bool:
+    """Whether an HDF5 file is one of tf2cv, whose networks are `features` and `output1`."""
+    with h5py.File(path, "r") as file:
+        names = set(_strings(file.attrs.get("layer_names", ())))
+        return bool(names) and names <= {"features", "output1"}
+
+
+def read_tf2cv(path: Path) -> Tensors:
+    """Reads a file of tf2cv, as the state dict that pytorchcv has for the same network."""
+    found = {}
+    with h5py.File(path, "r") as file:
+        for layer in _strings(file.attrs["layer_names"]):
+            for name in _strings(file[layer].attrs["weight_names"]):
+                *modules, kind = name.partition(":")[0].split("/")
+                # Scopes repeat, and a convolution stands in a layer of the same name.
+                modules = [m for m, before in zip(modules, ["", *modules]) if m != before]
+                modules = ["output" if m == "output1" else m for m in modules]
+                array = np.asarray(file[layer][name])
+                if kind.endswith("kernel"):
+                    # A depthwise kernel's last axis is that of the maps of each channel.
+                    depthwise = kind == "depthwise_kernel"
+                    axes = (2, 3, 0, 1) if depthwise else (3, 2, 0, 1)
+                    array = array.transpose(axes) if array.ndim == 4 else array.T
+                found[".".join((*modules, _OF_TENSORFLOW[kind]))] = array
+    return found
 
 
 def read_weights_h5(path: Path) -> Arrays:
@@ -93,3 +134,30 @@ def read_torch(path: Path) -> Tensors:
 
 def _strings(values: Any) -> list[str]:
     return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+
+
+def write_weights_h5(path: Path, layers: Iterable[Any], arrays: Mapping[str, Any]) -> None:
+    """Writes Keras's present layout, without a model that has the weights.
+
+    Args:
+        path: The file, which may exist.
+        layers: All layers of the model, in its order.
+        arrays: Arrays in the order of the layer's weights, by the names of layers.
+    """
+    counts: Counter[str] = Counter()
+    with h5py.File(path, "w") as file:
+        for layer in layers:
+            kind = _snake_case(type(layer).__name__)
+            number = counts[kind]
+            counts[kind] += 1
+            group = file.create_group(f"layers/{kind}_{number}" if number else f"layers/{kind}")
+            variables = group.create_group("vars")
+            variables.attrs["name"] = layer.name
+            for i, array in enumerate(arrays.get(layer.name, ())):
+                variables[str(i)] = array
+
+
+def _snake_case(name: str) -> str:
+    """`SeparableConv2D` becomes `separable_conv2d`, as Keras's files have it."""
+    words = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", words).lower()

@@ -30,7 +30,7 @@ def load(
     include_top: bool = True,
     classes: int | None = None,
     classifier: str = "predictions",
-    head: Callable[[], Collection[str]] = tuple,
+    whole: Callable[[], Any] | None = None,
     torch_names: Mapping[str, Sequence[torch_layout.TorchName]] | None = None,
     torch_options: Mapping[str, Any] | None = None,
     torch_doubt: bool = True,
@@ -47,8 +47,8 @@ def load(
         classes: Number of the model's classes. Where published weights have another, the last
             layer keeps its values, and a warning is logged.
         classifier: Name of the layer whose weights make the classes.
-        head: Gives the names of the classifier's layers, which a model without it leaves out of a
-            file; it is called only if that has more layers than the model.
+        whole: Gives the network with its classifier, empty, as `deferred.build_empty` does. It is
+            called only for a file that has more layers than a model without, and to convert.
         torch_names: Names of the layers in PyTorch checkpoints.
         torch_options: Options of the builder that those checkpoints mostly want and the model
             does not have: the error names them if the file does not fit.

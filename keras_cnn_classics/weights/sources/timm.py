@@ -6,19 +6,20 @@ the SHA-256 of each file; those that timm keeps elsewhere have its first digits 
 
 from __future__ import annotations
 
-import re
+import dataclasses
 
 from keras_cnn_classics.registry import WeightsFile, WeightsSource
-from keras_cnn_classics.weights.sources.torchvision import GRAPHS
+from keras_cnn_classics.weights.sources.torchvision import GRAPHS, PREPROCESSING
 
-_ROOT = "https://github.com/rwightman/pytorch-image-models/releases/download/"
+_HUB = "https://huggingface.co/timm/"
+_RELEASES = "https://github.com/rwightman/pytorch-image-models/releases/download/"
 
-# Checkpoints that came from torchvision have its licence, and not timm's.
-_BSD = ("vgg", "resnet18.tv", "resnet34.tv", "resnet50.tv", "resnet101.tv", "resnet152.tv")
-_BSD += ("wide_resnet", "resnext50_32x4d.tv", "resnext101_32x8d")
+# Those that came from torchvision have its licence, where the model card says so.
+_BSD = ("vgg", "wide_resnet", "resnext50_32x4d.tv", "resnext101_32x8d")
+_BSD += tuple(f"resnet{depth}.tv" for depth in (18, 34, 50, 101, 152))
 
 #    model, model of timm and its recipe, top-1, top-5
-_HUB = (
+_CHECKPOINTS = (
     ("VGG11", "vgg11.tv_in1k", 69.05, 88.63),
     ("VGG13", "vgg13.tv_in1k", 69.95, 89.262),
     ("VGG16", "vgg16.tv_in1k", 71.594, 90.398),
@@ -41,8 +42,6 @@ _HUB = (
     ("ResNet101", "resnet101.a1_in1k", 81.494, 95.164),
     ("ResNet152", "resnet152.tv_in1k", 78.33, 94.046),
     ("ResNet152", "resnet152.a1_in1k", 81.998, 95.294),
-    ("ResNet50V2", "resnetv2_50.a1h_in1k", 80.41, 95.082),
-    ("ResNet101V2", "resnetv2_101.a1h_in1k", 82.042, 95.866),
     ("WideResNet50_2", "wide_resnet50_2.tv_in1k", 78.486, 94.084),
     ("WideResNet50_2", "wide_resnet50_2.tv2_in1k", 80.442, 95.076),
     ("DenseNet121", "densenet121.tv_in1k", 74.75, 92.158),
@@ -57,11 +56,9 @@ _HUB = (
     ("SEResNet50", "seresnet50.a1_in1k", 80.012, 94.704),
     ("SEResNeXt50_32x4d", "seresnext50_32x4d.gluon_in1k", 79.916, 94.816),
     ("SEResNeXt101_32x4d", "seresnext101_32x4d.gluon_in1k", 80.886, 95.268),
-    ("SENet154", "senet154.gluon_in1k", 81.258, 95.358),
     ("NASNetLarge", "nasnetalarge.tf_in1k", 82.638, 96.066),
     ("MobileNet", "mobilenetv1_100.ra4_e3600_r224_in1k", 75.388, 92.31),
     ("MobileNetV2", "mobilenetv2_100.ra_in1k", 72.91, 91.0),
-    ("MobileNetV2", "mobilenetv2_140.ra_in1k", 76.528, 93.008),
     ("EfficientNetB0", "tf_efficientnet_b0.aa_in1k", 76.882, 93.27),
     ("EfficientNetB0", "tf_efficientnet_b0.in1k", 76.542, 93.008),
     ("EfficientNetB1", "tf_efficientnet_b1.aa_in1k", 78.84, 94.202),
@@ -78,7 +75,7 @@ _HUB = (
     ("EfficientNetB7", "tf_efficientnet_b7.aa_in1k", 84.424, 96.908),
 )
 
-# The authors' own weights, which other packages converted first.
+# The authors' own weights, converted by Cadene's package, and kept by timm.
 #    model, file, top-1, top-5
 _LEGACY = (
     ("SEResNet50", "v0.1-cadene/se_resnet50-ce0d4300.pth", 77.65, 93.732),
@@ -89,3 +86,48 @@ _LEGACY = (
     ("SENet154", "v0.1-weights/legacy_senet154-e9eb9fe6.pth", 81.32, 95.502),
     ("Xception", "v0.1-cadene/xception-43020ad28.pth", 79.058, 94.396),
 )
+
+_WIDER = WeightsFile(f"{_HUB}mobilenetv2_140.ra_in1k/resolve/main/model.safetensors")
+
+
+def _source(file: WeightsFile, model: str, key: str, top1: float, top5: float) -> WeightsSource:
+    # timm has networks of their own, which pad as TensorFlow does, for weights that are from there.
+    tensorflow = key.startswith("tf_") or model == "InceptionV3" and ".tf" in key
+    options = dict(GRAPHS.get(model, {}))
+    if tensorflow:
+        options = {name: value for name, value in options.items() if name == "scale"}
+    return WeightsSource(
+        top=file,
+        preprocessing=PREPROCESSING.get(model, "torch"),
+        top1=top1,
+        top5=top5,
+        license="BSD-3-Clause" if key.startswith(_BSD) else "Apache-2.0",
+        origin="timm",
+        options=options,
+    )
+
+
+def _sources() -> dict[str, dict[str, WeightsSource]]:
+    found: dict[str, dict[str, WeightsSource]] = {}
+    for model, key, top1, top5 in _CHECKPOINTS:
+        file = WeightsFile(f"{_HUB}{key}/resolve/main/model.safetensors")
+        # `resnet50.a1_in1k` is the recipe a1; some have none.
+        recipe = key.partition(".")[2].removesuffix("in1k").partition("_")[0]
+        tag = f"imagenet/timm-{recipe}".removesuffix("-")
+        found.setdefault(model, {})[tag] = _source(file, model, key, top1, top5)
+    for model, key, top1, top5 in _LEGACY:
+        digits = key.rpartition("-")[2].removesuffix(".pth")
+        file = WeightsFile(f"{_RELEASES}{key}", f"sha256:{digits}")
+        source = _source(file, model, key, top1, top5)
+        if model != "Xception":  # the authors' form, which is the network's own
+            source = dataclasses.replace(source, options={})
+        found.setdefault(model, {})["imagenet/timm-legacy"] = source
+    first = found["MobileNetV2"]["imagenet/timm-ra"]
+    first = dataclasses.replace(first, options={**first.options, "alpha": 1.0})
+    wider = {**first.options, "alpha": 1.4}
+    other = dataclasses.replace(first, top=_WIDER, options=wider, top1=76.528, top5=93.008)
+    found["MobileNetV2"]["imagenet/timm-ra"] = dataclasses.replace(first, variants=(other,))
+    return found
+
+
+SOURCES = _sources()

@@ -43,3 +43,41 @@ _FILES = (
     ("SqueezeNet1_0", "squeezenet1_0-b66bff10.pth", 58.092, 80.42),
     ("SqueezeNet1_1", "squeezenet1_1-b8a52dc0.pth", 58.178, 80.624),
 )
+
+# What makes our networks those of PyTorch, where they differ.
+GRAPHS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("ResNet50", "ResNet101", "ResNet152"), {"stride_in": "3x3", "bias": False}),
+    **dict.fromkeys(
+        ("MobileNet", "MobileNetV2", "Xception", *(f"EfficientNetB{i}" for i in range(5))),
+        {"padding": "symmetric", "epsilon": 1e-5},
+    ),
+    **dict.fromkeys(("EfficientNetB5", "EfficientNetB6", "EfficientNetB7"), {"padding": "symmetric"}),
+    "InceptionV3": {"count_padding": True, "scale": True},
+    "InceptionResNetV2": {"scale": True},
+    "NASNetLarge": {"edge_zeros": "average"},
+    "SEResNet50": {"stride_in": "3x3", "ceil_mode": False},
+    **dict.fromkeys(("SEResNeXt50_32x4d", "SEResNeXt101_32x4d"), {"ceil_mode": False}),
+}
+
+# Modes other than PyTorch's own. EfficientNet prepares images itself.
+PREPROCESSING = {
+    **dict.fromkeys(("GoogLeNetBN", "InceptionV3", "InceptionV4", "InceptionResNetV2"), "tf"),
+    **dict.fromkeys(("Xception", "NASNetLarge", "MobileNet"), "tf"),
+    **{f"EfficientNetB{i}": "none" for i in range(8)},
+}
+
+
+def _source(model: str, name: str, top1: float, top5: float) -> WeightsSource:
+    digits = name.rpartition("-")[2].removesuffix(".pth")
+    return WeightsSource(
+        top=WeightsFile(f"{_ROOT}{name}", f"sha256:{digits}"),
+        preprocessing=PREPROCESSING.get(model, "torch"),
+        top1=top1,
+        top5=top5,
+        license="BSD-3-Clause",
+        origin="torchvision",
+        options=GRAPHS.get(model, {}),
+    )
+
+
+SOURCES = {row[0]: {"imagenet/torchvision": _source(*row)} for row in _FILES}
