@@ -17,17 +17,42 @@ if TYPE_CHECKING:
     import keras
 
 
+_HUB = "https://huggingface.co/"
+
+
 @dataclass(frozen=True)
 class WeightsFile:
     """One downloadable file.
 
     Attributes:
-        url: Where its publisher keeps it.
-        digest: Hash of the file, as `"md5:<hex>"` or `"sha256:<hex>"`.
+        url: Where its publisher keeps it. A `.zip` holds one file of that name.
+        digest: Hash of the file, unpacked, as `"md5:<hex>"`, `"sha1:<hex>"` or `"sha256:<hex>"`,
+            of which PyTorch's names have only the first digits. Empty where none is published:
+            the Hugging Face hub tells it with the file, and a few of Keras's files have none.
     """
 
     url: str
-    digest: str
+    digest: str = ""
+
+    @property
+    def hub(self) -> tuple[str, str, str] | None:
+        """Repository, revision and name of a file on the Hugging Face hub."""
+        repository, found, rest = self.url.removeprefix(_HUB).partition("/resolve/")
+        revision, _, name = rest.partition("/")
+        return (repository, revision, name) if self.url.startswith(_HUB) and found else None
+
+    @property
+    def archive(self) -> bool:
+        """Whether the publisher packs the file."""
+        return self.url.endswith(".zip")
+
+    @property
+    def name(self) -> str:
+        """The name of the file in the cache."""
+        if self.hub:
+            repository, _, name = self.hub
+            return "--".join((*repository.split("/"), name))
+        return self.url.rsplit("/", 1)[-1].removesuffix(".zip")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,82 @@
+"""Downloads from the Hugging Face hub, by its own library and into its own cache."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from keras_cnn_classics.registry import WeightsFile
+from keras_cnn_classics.weights.errors import (
+    CacheError,
+    DownloadError,
+    HashError,
+    NotPublishedError,
+    OfflineError,
+)
+
+
+def cached(file: WeightsFile) -> Path | None:
+    """The path of a file in the hub's cache, if it is there and its hash is right."""
+    from huggingface_hub import try_to_load_from_cache
+
+    assert file.hub
+    repository, revision, name = file.hub
+    found = try_to_load_from_cache(repository, name, revision=revision)
+    return Path(found) if isinstance(found, str) and _is_right(Path(found)) else None
+
+
+def fetch(file: WeightsFile, by_hand: str) -> Path:
+    """Gives the path of a file of the hub, downloaded unless the hub's cache has it.
+
+    Raises:
+        WeightsError: One of its kinds, if the file cannot be had.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    assert file.hub
+    repository, revision, name = file.hub
+    try:
+        path = Path(hf_hub_download(repository, name, revision=revision))
+    except LocalEntryNotFoundError as error:
+        raise OfflineError(
+            f"The Hugging Face hub cannot be reached: is there a network, and does it need a proxy "
+            f"(HTTPS_PROXY)? Try again then, or {by_hand}."
+        ) from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        if status >= 500 or status == 429:
+            raise DownloadError(
+                f"{file.url} could not be downloaded ({status}): try again later, or {by_hand}."
+            ) from error
+        raise NotPublishedError(
+            f"{file.url} answers {status}: the file is not there any more, or not for everybody. "
+            f"Take another set of weights, or {by_hand}."
+        ) from error
+    except OSError as error:
+        raise CacheError(
+            f"The hub's cache cannot be written ({error.strerror or error}): make room, set "
+            f"HF_HOME to another folder, or {by_hand}."
+        ) from error
+    except Exception as error:  # of the HTTP library below, which changes with the hub's versions
+        raise DownloadError(
+            f"{file.url} could not be downloaded ({error}): try again later, or {by_hand}."
+        ) from error
+    if not _is_right(path):
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise HashError(
+            f"{file.url} gave a file whose SHA-256 is not the one that the hub tells. Nothing was "
+            f"kept: try again, or {by_hand}."
+        )
+    return path
+
+
+def _is_right(path: Path) -> bool:
+    """Whether a file has the hash that the hub's cache calls it by."""
+    expected = path.resolve().name
+    if not re.fullmatch(r"[0-9a-f]{64}", expected):
+        return True  # a cache without links, where the names tell nothing
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() == expected
