@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import pytest
@@ -39,6 +40,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.script = []
         self.requests = []
         self.ranges = True
+        self.tag = None  # the hash that a hub tells, if not the file's own
 
     @property
     def url(self):
@@ -49,12 +51,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    def do_HEAD(self):
+        self.do_GET()
+
     def do_GET(self):
         server = self.server
         server.requests.append((self.path, self.headers.get("Range")))
         step = server.script.pop(0) if server.script else None
         if isinstance(step, int):
-            self.send_error(step)
+            self.send_response(step)
+            if step == 404:
+                self.send_header("X-Error-Code", "EntryNotFound")  # as the hub says it
+            self.send_header("Content-Length", "0")
+            self.end_headers()
         elif isinstance(step, str):
             self.send_response(302)
             self.send_header("Location", step)
@@ -71,7 +80,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send_error(416)
         self.send_response(206 if begin else 200)
         self.send_header("Content-Length", str(len(content) - begin))
+        self.send_header("X-Repo-Commit", "0" * 40)
+        tag = self.server.tag or hashlib.sha256(content).hexdigest()
+        self.send_header("ETag", f'"{tag}"')
         self.end_headers()
+        if self.command == "HEAD":
+            return
         sent = content[begin:]
         self.wfile.write(sent[: int(len(sent) * cut)] if cut else sent)
 
@@ -83,7 +97,7 @@ def server(tmp_path, monkeypatch):
     for name in ("KCC_OFFLINE", "HF_HUB_OFFLINE", "KCC_WEIGHTS_MIRROR"):
         monkeypatch.delenv(name, raising=False)
     with Server() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.shutdown()
 
@@ -94,8 +108,7 @@ def here(server, name="x.h5", digest=MD5):
 
 def left():
     """What the cache holds, but for locks."""
-    folder = _download.cache_dir()
-    return sorted(p.name for p in folder.iterdir() if not p.name.endswith(".lock"))
+    return sorted(p.name for p in _download.cache_dir().iterdir() if p.name != ".locks")
 
 
 def test_a_file_arrives_once(server):
@@ -291,24 +304,19 @@ def test_without_network(server, monkeypatch):
 
 
 def test_a_full_disk(server, monkeypatch):
-    monkeypatch.setattr(_download.shutil, "disk_usage", lambda _: os.terminal_size((0, 0)))
-    monkeypatch.setattr(_download, "_check_room", _fails(errno.ENOSPC))
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(_download, "_check_room", full)
     with pytest.raises(errors.CacheError, match=r"is full.*KERAS_HOME.*x\.h5"):
         _download.fetch(here(server))
     assert left() == []
 
 
-def _fails(number):
-    def call(*args):
-        raise OSError(number, os.strerror(number))
-
-    return call
-
-
 def test_too_little_room_is_seen_before_the_download(server, monkeypatch):
     free = type("Usage", (), {"free": 10})
     monkeypatch.setattr(_download.shutil, "disk_usage", lambda _: free)
-    with pytest.raises(errors.CacheError, match="is full.*MB are needed"):
+    with pytest.raises(errors.CacheError, match=r"is full.*MB are needed"):
         _download.fetch(here(server))
     assert left() == []
 
@@ -320,8 +328,17 @@ def test_a_cache_that_cannot_be_written(server, tmp_path, monkeypatch):
         _download.fetch(here(server))
 
 
-def test_two_processes_at_once(server, tmp_path):
-    """Both get the file, and it is downloaded once."""
+def test_two_at_once(server):
+    """All get the file, and it is downloaded once."""
+    with ThreadPoolExecutor(4) as pool:
+        paths = set(pool.map(_download.fetch, [here(server)] * 4))
+    assert paths == {_download.cache_dir() / "x.h5"}
+    assert left() == ["x.h5"]
+    assert len(server.requests) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_at_once(server):
     code = (
         "import sys; from keras_cnn_classics.registry import WeightsFile\n"
         "from keras_cnn_classics.weights import _download\n"
@@ -331,5 +348,57 @@ def test_two_processes_at_once(server, tmp_path):
     both = [subprocess.Popen(call, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     paths = {one.communicate()[0].strip() for one in both}
     assert paths == {str(_download.cache_dir() / "x.h5")}
-    assert left() == ["x.h5"]
     assert len(server.requests) == 1
+
+
+HUB = "https://huggingface.co/timm/tiny.a1_in1k/resolve/main/model.safetensors"
+
+
+@pytest.fixture
+def hub(server, monkeypatch, tmp_path):
+    """A hub on this machine, for the library that asks it."""
+    from huggingface_hub import constants
+
+    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("time.sleep", lambda _: None)  # between its many attempts
+    server.files["/timm/tiny.a1_in1k/resolve/main/model.safetensors"] = CONTENT
+    return server
+
+
+def test_a_file_of_the_hub(hub, monkeypatch):
+    path = _download.fetch(WeightsFile(HUB))
+    assert path.read_bytes() == CONTENT
+    asked = len(hub.requests)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert _download.fetch(WeightsFile(HUB)) == path
+    assert len(hub.requests) == asked
+
+
+def test_a_file_that_the_hub_has_spoilt(hub):
+    hub.files["/timm/tiny.a1_in1k/resolve/main/model.safetensors"] = CONTENT[:-1] + b"?"
+    hub.tag = hashlib.sha256(CONTENT).hexdigest()
+    with pytest.raises(errors.HashError, match="SHA-256 is not the one that the hub tells"):
+        _download.fetch(WeightsFile(HUB))
+    assert _download.cached(WeightsFile(HUB)) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(404, errors.NotPublishedError), (401, errors.NotPublishedError), (500, errors.WeightsError)],
+)
+def test_a_hub_that_does_not_give_it(hub, code, kind):
+    hub.script = [code] * 50
+    with pytest.raises(kind, match="by hand"):
+        _download.fetch(WeightsFile(HUB))
+
+
+def test_no_way_to_the_hub(hub, monkeypatch):
+    from huggingface_hub import constants
+
+    nowhere = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", nowhere)
+    with pytest.raises(errors.OfflineError, match=r"hub cannot be reached.*by hand"):
+        _download.fetch(WeightsFile(HUB))

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_cnn_classics.weights.errors import MismatchError
+
 Config = Mapping[str, Any]
 
 # Layers that do nothing in use, or only what shows in the shapes of the weights behind them.
@@ -73,11 +75,11 @@ def compare(
         include_top: Whether the model has it.
 
     Raises:
-        ValueError: If they are different networks.
+        MismatchError: If they are different networks.
     """
     kinds = [{_kind(one) for one in configs} for configs in (theirs, ours)]
     if len({"Normalization" in both for both in kinds}) > 1:
-        raise ValueError(
+        raise MismatchError(
             f"it {'normalizes' if 'Normalization' in kinds[0] else 'does not normalize'} images "
             "itself, unlike the model"
         )
@@ -92,24 +94,28 @@ def compare(
     for name in wanted.inputs:
         if found.inputs[name] != wanted.inputs[name]:
             theirs_given, ours_given = found.given(name), wanted.given(name)
-            raise ValueError(f"its layer {name} is given {theirs_given}, the model's {ours_given}")
+            raise MismatchError(
+                f"its layer {name} is given {theirs_given}, the model's {ours_given}"
+            )
     end, our_end = found.end(include_top), wanted.end(include_top)
     ends = [found.numbers[end]] if include_top else found.numbers.values()
     if wanted.numbers[our_end] not in ends:
-        raise ValueError(f"it ends in {found.text(end)}, the model in {wanted.text(our_end)}")
+        raise MismatchError(f"it ends in {found.text(end)}, the model in {wanted.text(our_end)}")
     _compare_edges(found, wanted)
 
 
 def _compare_one(found: Layer, wanted: Layer, *, answers: bool) -> None:
     if found.kind != wanted.kind:
-        raise ValueError(f"its layer {found.name} is {found.kind}, the model's {wanted.kind}")
+        raise MismatchError(f"its layer {found.name} is {found.kind}, the model's {wanted.kind}")
     for key in sorted(found.settings.keys() & wanted.settings.keys()):
         theirs, ours = found.settings[key], wanted.settings[key]
         if theirs != ours and not (answers and key == "activation"):
-            raise ValueError(f"its layer {found.name} has {key}={theirs}, the model's {key}={ours}")
+            raise MismatchError(
+                f"its layer {found.name} has {key}={theirs}, the model's {key}={ours}"
+            )
     if not found.sees_the_same(wanted):
         theirs, ours = (" or ".join(sorted(layer.edges)) for layer in (found, wanted))
-        raise ValueError(f"its layer {found.name} has {theirs} padding, the model's {ours}")
+        raise MismatchError(f"its layer {found.name} has {theirs} padding, the model's {ours}")
 
 
 def _compare_edges(found: _Network, wanted: _Network) -> None:
@@ -119,7 +125,9 @@ def _compare_edges(found: _Network, wanted: _Network) -> None:
         there = [x for k, x in found.layers.items() if found.numbers[k] == place and x.kind]
         if layer.kind and there and not any(layer.sees_the_same(x) for x in there):
             theirs, ours = (" or ".join(sorted(x.edges)) for x in (there[0], layer))
-            raise ValueError(f"its layer {there[0].name} has {theirs} padding, the model's {ours}")
+            raise MismatchError(
+                f"its layer {there[0].name} has {theirs} padding, the model's {ours}"
+            )
 
 
 def _shared_settings(*networks: _Network) -> dict[str, set[str]]:

@@ -33,7 +33,6 @@ from keras_cnn_classics.weights import _hub
 from keras_cnn_classics.weights.errors import (
     CacheError,
     DownloadError,
-    FormatError,
     HashError,
     NotPublishedError,
     OfflineError,
@@ -97,8 +96,9 @@ def fetch(file: WeightsFile) -> Path:
         return _hub.fetch(file, by_hand)
     check_url(url)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(target.with_name(f".{target.name}.lock")):
+        locks = target.parent / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(locks / f"{target.name}.lock"):
             # Another process may have brought it while this one waited.
             if not cached(file):
                 _bring(file, url, target, by_hand)

@@ -15,6 +15,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from keras_cnn_classics.weights.errors import FormatError, UnsafeError
+
 Arrays = dict[str, list[np.ndarray]]
 Tensors = dict[str, np.ndarray]
 Config = dict[str, Any]
@@ -39,7 +41,7 @@ def read_legacy_h5(path: Path) -> tuple[Arrays, list[Config] | None]:
     with h5py.File(path, "r") as file:
         root = file.get("model_weights", file)
         if "layer_names" not in root.attrs:
-            raise ValueError("it is an HDF5 file, but holds no Keras weights")
+            raise FormatError("it is an HDF5 file, but holds no Keras weights")
         found = {}
         for name in _strings(root.attrs["layer_names"]):
             group = root[name]
@@ -81,7 +83,7 @@ def read_weights_h5(path: Path) -> Arrays:
     """Reads Keras's present layout: arrays in the order of the layer's weights, by layer."""
     with h5py.File(path, "r") as file:
         if "layers" not in file:
-            raise ValueError("it is an HDF5 file, but holds no Keras weights")
+            raise FormatError("it is an HDF5 file, but holds no Keras weights")
         found = {}
         for group in file["layers"].values():
             variables = group["vars"]
@@ -94,7 +96,7 @@ def read_weights_h5(path: Path) -> Arrays:
 def read_keras(path: Path) -> tuple[Arrays, list[Config]]:
     """Reads a whole saved model: its weights, and the configurations of its layers."""
     if not zipfile.is_zipfile(path):
-        raise ValueError("it is no saved model, or one that is cut off")
+        raise FormatError("it is no saved model, or one that is cut off")
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))["config"]
         weights = read_weights_h5(Path(archive.extract("model.weights.h5", folder)))
@@ -117,14 +119,14 @@ def read_torch(path: Path) -> Tensors:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(
+        raise UnsafeError(
             "it is damaged, or holds more than tensors, which may run code and was not read; save "
             "the state dict alone"
         ) from error
     for key in ("state_dict", "model"):  # as training scripts save it, beside other things
         state = state.get(key, state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ValueError("it holds no state dict, alone or as 'state_dict' or 'model'")
+        raise FormatError("it holds no state dict, alone or as 'state_dict' or 'model'")
     # NumPy has no bfloat16.
     return {
         key.removeprefix("module."): (v.float() if v.dtype == torch.bfloat16 else v).numpy()

@@ -15,6 +15,7 @@ import numpy as np
 
 from keras_cnn_classics.registry import ModelSpec, WeightsSource
 from keras_cnn_classics.weights import _compare, _download, _files, _match, torch_layout
+from keras_cnn_classics.weights.errors import FormatError, MismatchError, WeightsError
 
 logger = logging.getLogger("keras_cnn_classics")
 
@@ -55,8 +56,9 @@ def load(
         torch_doubt: Whether a checkpoint that fits may want them all the same: a warning says so.
 
     Raises:
-        ValueError: If the file is damaged, of an unknown format, or of another model.
-        OSError: If the file cannot be read or downloaded.
+        WeightsError: One of its kinds, if published weights cannot be had, or the file is damaged,
+            unsafe, of an unknown format, or of another model.
+        OSError: If the file cannot be read.
     """
     name = name or model.name
     fresh: tuple[str, ...] = ()
@@ -84,10 +86,10 @@ def load(
         raise
     except Exception as error:  # readers of foreign formats have errors of their own
         reason = " ".join(str(error).split()) or type(error).__name__
-        hint = f"; PyTorch's checkpoints mostly want {wanted}" if wanted else ""
-        raise ValueError(
-            f"{path} does not hold the weights of this {name}: {reason}{hint}"
-        ) from error
+        if wanted and isinstance(error, MismatchError):
+            reason += f"; PyTorch's checkpoints mostly want {wanted}"
+        kind = type(error) if isinstance(error, WeightsError) else FormatError
+        raise kind(f"{path} does not hold the weights of this {name}: {reason}") from error
     if wanted and torch_doubt:
         logger.warning(
             "%s: checkpoints that were trained in PyTorch mostly want %s; without, they fit and "
@@ -114,11 +116,11 @@ def _read(
 ) -> tuple[_match.Arrays, Sequence[_compare.Config] | None]:
     """The arrays of a file by our names, and the configurations of its layers if it has them."""
     if not path.name.lower().endswith(_SUFFIXES):
-        raise ValueError(f"the file name must end in {', '.join(_SUFFIXES)}")
+        raise FormatError(f"the file name must end in {', '.join(_SUFFIXES)}")
     suffix = path.suffix.lower()
     if suffix in _TORCH_SUFFIXES:
         if torch_names is None:
-            raise ValueError("no PyTorch checkpoint of this architecture is known")
+            raise FormatError("no PyTorch checkpoint of this architecture is known")
         read = _files.read_safetensors if suffix == ".safetensors" else _files.read_torch
         return torch_layout.convert(read(path), torch_names, model.layers), None
     configs: Sequence[_compare.Config] | None = None

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_cnn_classics.weights.errors import MismatchError
+
 Arrays = dict[str, list[np.ndarray]]
 
 
@@ -65,7 +67,7 @@ def check(
         shapes = [tuple(w.shape) for w in wanted[name].weights]
         if name == classifier and found[-1] != shapes[-1]:
             theirs, ours = found[-1][-1], shapes[-1][-1]
-            raise ValueError(f"its classifier has {theirs} classes. Received: classes={ours}")
+            raise MismatchError(f"its classifier has {theirs} classes. Received: classes={ours}")
         if found != shapes:
             misshapen.append(f"{name} {found} instead of {shapes}")
     leftover = [
@@ -84,7 +86,7 @@ def check(
         if names
     ]
     if problems:
-        raise ValueError("; ".join(problems))
+        raise MismatchError("; ".join(problems))
 
 
 def auxiliary(name: str) -> bool:

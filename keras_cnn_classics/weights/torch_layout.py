@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_cnn_classics.weights.errors import MismatchError
+
 # A module of a checkpoint, or two that make one layer: a depthwise convolution and a 1x1.
 TorchName = str | tuple[str, str]
 
@@ -35,7 +37,7 @@ def convert(
         model lacks, a classifier, are there with unconverted arrays.
 
     Raises:
-        ValueError: If the checkpoint has tensors that `names` does not account for, or scales of
+        MismatchError: If the checkpoint has tensors that `names` does not account for, or scales of
             batch normalizations that the model does not have.
     """
     # What was a feature map until a `Flatten`, by the identity of the tensor.
@@ -65,7 +67,9 @@ def convert(
             arrays = _arrays(arrays, layer, shape)
         converted[name] = arrays
     if rest:
-        raise ValueError(f"it has tensors that belong to no layer: {', '.join(sorted(rest)[:8])}")
+        raise MismatchError(
+            f"it has tensors that belong to no layer: {', '.join(sorted(rest)[:8])}"
+        )
     return converted
 
 
@@ -78,7 +82,7 @@ def _arrays(
         if layer.scale:
             return arrays
         if not np.all(first == 1):
-            raise ValueError(
+            raise MismatchError(
                 f"it has scales of batch normalizations, which `{layer.name}` of this model lacks; "
                 "build the model with scale=True"
             )
