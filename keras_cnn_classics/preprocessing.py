@@ -34,9 +34,7 @@ MODES = {
     "caffe": Mode(mean=(103.939, 116.779, 123.68), bgr=True),
     "tf": Mode(scale=1 / 127.5, mean=(1.0,)),
     "torch": Mode(scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
-    "cifar10": Mode(
-        scale=1 / 255, mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010)
-    ),
+    "cifar10": Mode(scale=1 / 255, mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010)),
     # LeCun et al. 1998, section II.B: the background is -0.1, the ink 1.175, so that the mean is
     # about 0 and the variance about 1.
     "lenet": Mode(scale=1.275 / 255, mean=(0.1,)),

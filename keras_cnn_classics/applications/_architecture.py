@@ -20,8 +20,8 @@ from keras import layers
 from keras_cnn_classics import registry
 from keras_cnn_classics.applications import _arguments
 from keras_cnn_classics.applications._docstring import docstring
-from keras_cnn_classics.registry import Builder, ModelSpec
-from keras_cnn_classics.weights import deferred
+from keras_cnn_classics.registry import Builder, ModelSpec, WeightsSource
+from keras_cnn_classics.weights import deferred, sources
 from keras_cnn_classics.weights import load as load_weights
 from keras_cnn_classics.weights.torch_layout import TorchNames
 
@@ -95,7 +95,7 @@ def architecture(
                 name=name,
                 family=trunk.__module__.rsplit(".", 1)[-1],
                 config=row,
-                **{**shared, **own},
+                **{"weights": sources.of(name), **shared, **own},
             )
             builder = _make_builder(_Parts(spec, trunk, head, aux_head, torch_names))
             registry.register(builder)
@@ -160,7 +160,10 @@ def _make_builder(parts: _Parts) -> Builder:
             aux=aux,
             prefix=prefix,
         )
-        _arguments.check_published(spec.name, source, options, parts.options)
+        if isinstance(source, WeightsSource):
+            source, options = _arguments.published(
+                spec, source, options, parts.options, input_shape
+            )
         shape = _arguments.image_shape(spec, input_shape, input_tensor, include_top, aux, source)
 
         def make() -> keras.Model:
@@ -193,7 +196,7 @@ def _make_builder(parts: _Parts) -> Builder:
                     include_top=include_top,
                     classes=classes,
                     classifier=spec.classifier,
-                    head=lambda: _head_names(named, own, options),
+                    whole=lambda: _whole(named, source, options),
                     **_torch_layout(parts, _values(parts, options)),
                 )
             if not prefix:
@@ -229,10 +232,10 @@ def _torch_layout(parts: _Parts, values: dict[str, Any]) -> dict[str, Any]:
     return {"torch_names": names, "torch_options": wanted, "torch_doubt": doubt}
 
 
-def _head_names(builder: Builder, trunk: keras.Model, options: dict[str, Any]) -> set[str]:
-    """The names of the layers that a model has behind its trunk."""
-    whole = deferred.build_empty(lambda: builder(weights=None, **options))
-    return {layer.name for layer in whole.layers} - {layer.name for layer in trunk.layers}
+def _whole(builder: Builder, source: Any, options: dict[str, Any]) -> keras.Model:
+    """The network with its classifier, without values, for as many classes as the weights."""
+    known = source if isinstance(source, WeightsSource) else builder.spec
+    return deferred.build_empty(lambda: builder(weights=None, classes=known.classes, **options))
 
 
 def _source_inputs(tensor: Any) -> list[Any]:

@@ -64,20 +64,32 @@ _SHARE = "a number from 0 to less than 1"
 _RANGES = {"dropout": _SHARE, "drop_connect": _SHARE, "units": "0 or a positive integer"}
 
 
-def check_published(
-    model: str,
-    source: Any,
+def published(
+    spec: ModelSpec,
+    source: WeightsSource,
     given: Mapping[str, Any],
     known: Mapping[str, inspect.Parameter],
-) -> None:
-    """Refuses options under which published weights would not fit, or fit and be wrong."""
-    changed = {key: value for key, value in given.items() if value != known[key].default}
-    changed.pop("dropout", None)  # which has no weights, and is for training only
-    if isinstance(source, WeightsSource) and changed:
+    input_shape: Any,
+) -> tuple[WeightsSource, dict[str, Any]]:
+    """The published weights for the options that are given, and all options that they are for.
+
+    Raises:
+        ValueError: For options under which the weights would not fit, or fit and be wrong.
+    """
+    side = spec.input_size
+    if isinstance(input_shape, (tuple, list)) and len(input_shape) == 3:
+        side = input_shape[1]
+    source = source.variant(given, side)
+    wanted = {key: source.options.get(key, option.default) for key, option in known.items()}
+    # Dropout has no weights, and is for training only.
+    changed = {k: v for k, v in given.items() if v != wanted[k] and k != "dropout"}
+    if changed:
         received = ", ".join(f"{key}={value!r}" for key, value in changed.items())
+        needed = ", ".join(f"{key}={wanted[key]!r}" for key in changed)
         raise ValueError(
-            f"The published weights of {model} are for its own options. Received: {received}"
+            f"The published weights of {spec.name} are for {needed}. Received: {received}"
         )
+    return source, {**source.options, **given}
 
 
 def _fits(key: str, value: Any, expected: Any) -> bool:

@@ -88,7 +88,6 @@ def vgg(
     return x
 
 
-
 A, B, C, D, E = (1, 1, 2, 2, 2), (2, 2, 2, 2, 2), (2, 2, 3, 3, 3), (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)
 
 BATCH_NORM = "The paper had no batch normalization; this form is torchvision's, with biases."

@@ -52,13 +52,6 @@ def read_legacy_h5(path: Path) -> tuple[Arrays, list[Config] | None]:
         return found, json.loads(model).get("config", {}).get("layers")
 
 
-def is_tf2cv(path: Path) -> bool:
-    """Whether an HDF5 file is one of tf2cv, whose networks are `features` and `output1`."""
-    with h5py.File(path, "r") as file:
-        names = set(_strings(file.attrs.get("layer_names", ())))
-        return bool(names) and names <= {"features", "output1"}
-
-
 def read_tf2cv(path: Path) -> Tensors:
     """Reads a file of tf2cv, as the state dict that pytorchcv has for the same network."""
     found = {}
@@ -67,7 +60,8 @@ def read_tf2cv(path: Path) -> Tensors:
             for name in _strings(file[layer].attrs["weight_names"]):
                 *modules, kind = name.partition(":")[0].split("/")
                 # Scopes repeat, and a convolution stands in a layer of the same name.
-                modules = [m for m, before in zip(modules, ["", *modules]) if m != before]
+                pairs = zip(modules, ["", *modules[:-1]], strict=True)
+                modules = [module for module, before in pairs if module != before]
                 modules = ["output" if m == "output1" else m for m in modules]
                 array = np.asarray(file[layer][name])
                 if kind.endswith("kernel"):

@@ -20,6 +20,8 @@ from keras_cnn_classics.weights.errors import FormatError, MismatchError, Weight
 logger = logging.getLogger("keras_cnn_classics")
 
 _TORCH_SUFFIXES = (".safetensors", ".pth", ".pt", ".th")
+_TF2CV = ".tf2.h5"  # with the layers of the same package's PyTorch networks
+_READERS = {".safetensors": _files.read_safetensors, ".h5": _files.read_tf2cv}
 _SUFFIXES = (".weights.h5", ".keras", ".h5", *_TORCH_SUFFIXES)
 
 
@@ -31,7 +33,7 @@ def load(
     include_top: bool = True,
     classes: int | None = None,
     classifier: str = "predictions",
-    whole: Callable[[], Any] | None = None,
+    whole: Callable[[], Any],
     torch_names: Mapping[str, Sequence[torch_layout.TorchName]] | None = None,
     torch_options: Mapping[str, Any] | None = None,
     torch_doubt: bool = True,
@@ -73,15 +75,20 @@ def load(
                 classes,
                 classifier,
             )
-        path = _download.fetch(source.file(include_top=include_top))
+        if source.noncommercial:
+            logger.warning(
+                "%s: these weights are for non-commercial use, %s.", name, source.license
+            )
+        path = _ready(source, name, whole, torch_names, include_top=include_top)
     else:
         path = Path(source)
     wanted = ""
     if torch_options and path.suffix.lower() in _TORCH_SUFFIXES:
         wanted = ", ".join(f"{key}={value!r}" for key, value in torch_options.items())
     try:
+        head = None if include_top else lambda: _names(whole()) - _names(model)
         arrays, configs = _read(path, model, torch_names)
-        _fill(model, arrays, configs, classifier, None if include_top else head, fresh)
+        _fill(model, arrays, configs, classifier, head, fresh)
     except (FileNotFoundError, PermissionError, ImportError):
         raise
     except Exception as error:  # readers of foreign formats have errors of their own
@@ -111,6 +118,59 @@ def preprocessing_of(spec: ModelSpec, weights: str | os.PathLike[str] | None) ->
     return spec.torch_preprocessing if torch else spec.preprocessing
 
 
+def convert(
+    path: Path,
+    target: Path,
+    model: Any,
+    torch_names: Mapping[str, Sequence[torch_layout.TorchName]] | None,
+    classifier: str = "predictions",
+) -> None:
+    """Writes the weights of a file in Keras's present layout, `.weights.h5`.
+
+    Args:
+        path: A file in any format that `load` reads.
+        target: The file to write; it is there only when it is whole.
+        model: The network with its classifier, empty will do.
+        torch_names: Names of its layers in PyTorch checkpoints.
+        classifier: Name of the layer whose weights make the classes.
+
+    Raises:
+        WeightsError: If the file is not one of this network's.
+    """
+    arrays, _ = _read(path, model, torch_names)
+    layers = {layer.name: layer for layer in model.layers if layer.weights}
+    _match.check(arrays, layers, classifier, left_out=tuple, fresh=())
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        _files.write_weights_h5(scratch, model.layers, arrays)
+        os.replace(scratch, target)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _ready(
+    source: WeightsSource,
+    name: str,
+    whole: Callable[[], Any],
+    torch_names: Mapping[str, Sequence[torch_layout.TorchName]] | None,
+    *,
+    include_top: bool,
+) -> Path:
+    """The path of published weights in a layout of Keras: the file, or a copy that is made once."""
+    file = source.file(include_top=include_top)
+    foreign = Path(file.name).suffix in _TORCH_SUFFIXES or file.name.endswith(_TF2CV)
+    if not foreign:
+        return _download.fetch(file)
+    copy = _download.cache_dir() / f"{file.name}.{name}.weights.h5"
+    if not copy.is_file():
+        convert(_download.fetch(file), copy, whole(), torch_names)
+    return copy
+
+
+def _names(model: Any) -> set[str]:
+    return {layer.name for layer in model.layers}
+
+
 def _read(
     path: Path, model: Any, torch_names: Mapping[str, Sequence[torch_layout.TorchName]] | None
 ) -> tuple[_match.Arrays, Sequence[_compare.Config] | None]:
@@ -118,10 +178,10 @@ def _read(
     if not path.name.lower().endswith(_SUFFIXES):
         raise FormatError(f"the file name must end in {', '.join(_SUFFIXES)}")
     suffix = path.suffix.lower()
-    if suffix in _TORCH_SUFFIXES:
+    if suffix in _TORCH_SUFFIXES or path.name.endswith(_TF2CV):
         if torch_names is None:
             raise FormatError("no PyTorch checkpoint of this architecture is known")
-        read = _files.read_safetensors if suffix == ".safetensors" else _files.read_torch
+        read = _READERS.get(suffix, _files.read_torch)
         return torch_layout.convert(read(path), torch_names, model.layers), None
     configs: Sequence[_compare.Config] | None = None
     if suffix == ".keras":

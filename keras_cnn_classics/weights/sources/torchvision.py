@@ -44,19 +44,25 @@ _FILES = (
     ("SqueezeNet1_1", "squeezenet1_1-b8a52dc0.pth", 58.178, 80.624),
 )
 
+_V15 = {"stride_in": "3x3", "bias": False}
+_SYMMETRIC = {"padding": "symmetric", "epsilon": 1e-5}
+
 # What makes our networks those of PyTorch, where they differ.
 GRAPHS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("ResNet50", "ResNet101", "ResNet152"), {"stride_in": "3x3", "bias": False}),
-    **dict.fromkeys(
-        ("MobileNet", "MobileNetV2", "Xception", *(f"EfficientNetB{i}" for i in range(5))),
-        {"padding": "symmetric", "epsilon": 1e-5},
-    ),
-    **dict.fromkeys(("EfficientNetB5", "EfficientNetB6", "EfficientNetB7"), {"padding": "symmetric"}),
+    "ResNet50": _V15,
+    "ResNet101": _V15,
+    "ResNet152": _V15,
+    "MobileNet": _SYMMETRIC,
+    "MobileNetV2": _SYMMETRIC,
+    "Xception": _SYMMETRIC,
+    **{f"EfficientNetB{i}": _SYMMETRIC for i in range(5)},
+    **{f"EfficientNetB{i}": {"padding": "symmetric"} for i in range(5, 8)},
     "InceptionV3": {"count_padding": True, "scale": True},
     "InceptionResNetV2": {"scale": True},
     "NASNetLarge": {"edge_zeros": "average"},
     "SEResNet50": {"stride_in": "3x3", "ceil_mode": False},
-    **dict.fromkeys(("SEResNeXt50_32x4d", "SEResNeXt101_32x4d"), {"ceil_mode": False}),
+    "SEResNeXt50_32x4d": {"ceil_mode": False},
+    "SEResNeXt101_32x4d": {"ceil_mode": False},
 }
 
 # Modes other than PyTorch's own. EfficientNet prepares images itself.
