@@ -21,7 +21,7 @@ def of(model: str) -> Mapping[str, WeightsSource]:
     """The published weights of a model, by their tags; the plain names come first."""
     publishers = (keras_files, timm, torchvision, imgclsmob, others)
     found = {tag: s for one in publishers for tag, s in one.SOURCES.get(model, {}).items()}
-    plain = {}
+    plain: dict[str, WeightsSource] = {}
     for tag in sorted(found, key=_rank):
         if not found[tag].noncommercial:
             plain.setdefault(tag.partition("/")[0], found[tag])

@@ -15,8 +15,10 @@ _HUB = "https://huggingface.co/timm/"
 _RELEASES = "https://github.com/rwightman/pytorch-image-models/releases/download/"
 
 # Those that came from torchvision have its licence, where the model card says so.
-_BSD = ("vgg", "wide_resnet", "resnext50_32x4d.tv", "resnext101_32x8d")
-_BSD += tuple(f"resnet{depth}.tv" for depth in (18, 34, 50, 101, 152))
+_BSD = (
+    *("vgg", "wide_resnet", "resnext50_32x4d.tv", "resnext101_32x8d"),
+    *(f"resnet{depth}.tv" for depth in (18, 34, 50, 101, 152)),
+)
 
 #    model, model of timm and its recipe, top-1, top-5
 _CHECKPOINTS = (
