@@ -1,7 +1,8 @@
-"""Readers of the formats that weights come in: each gives arrays by name, in the file's order."""
+"""Readers of the formats that weights come in: each gives arrays by name. And hashes of files."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import tempfile
@@ -95,3 +96,15 @@ def read_torch(path: Path) -> Tensors:
 
 def _strings(values: Any) -> list[str]:
     return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+
+
+def has_digest(path: Path, digest: str) -> bool:
+    """Whether a file has a hash, as `WeightsFile` states it; without any, every file will do."""
+    algorithm, _, expected = digest.partition(":")
+    return not expected or digest_of(path, algorithm).startswith(expected)
+
+
+def digest_of(path: Path, algorithm: str) -> str:
+    """The hash of a file, in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest()
