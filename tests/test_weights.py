@@ -25,6 +25,14 @@ def run(model):
     return keras.tree.map_structure(keras.ops.convert_to_numpy, y)
 
 
+def assert_from(saved, model, prefix=""):
+    """Asserts that each layer of a model has the weights of its namesake in another."""
+    for layer in model.layers:
+        theirs = saved.get_layer(prefix + layer.name).get_weights()
+        for a, b in zip(theirs, layer.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def write_legacy_h5(model, path):
     """Keras's old layout, as its published files have it."""
     with h5py.File(path, "w") as file:
@@ -165,7 +173,7 @@ def test_a_checkpoint_of_pytorch_for_a_network_without_names(tmp_path):
 
 def test_a_network_with_the_same_weights_but_other_layers(tmp_path):
     kcc.VGG11LRN(**TINY, classes=5).save(tmp_path / "lrn.keras")
-    with pytest.raises(ValueError, match=r"block1_pool|is given .*LocalResponseN"):
+    with pytest.raises(ValueError, match=r"is given .*LocalResponseN"):
         kcc.VGG11(**TINY, classes=5, weights=tmp_path / "lrn.keras")
     kcc.LeNet5(activation="relu").save(tmp_path / "relu.keras")
     with pytest.raises(ValueError, match=r"is given .*relu\(.*, the model's .*elu\("):
@@ -274,11 +282,7 @@ def test_a_trunk_takes_its_weights_from_a_file_with_a_classifier(name, form, tmp
     whole = contracts.tiny(builder)
     path = tmp_path / f"whole.{form}"
     (whole.save_weights if form == "weights.h5" else whole.save)(path)
-    trunk = contracts.tiny(builder, include_top=False, weights=path)
-    for layer in trunk.layers:
-        theirs = whole.get_layer(layer.name).get_weights()
-        for a, b in zip(theirs, layer.get_weights(), strict=True):
-            np.testing.assert_array_equal(a, b)
+    assert_from(whole, contracts.tiny(builder, include_top=False, weights=path))
 
 
 def test_a_model_that_keras_has_saved(tmp_path):
@@ -309,11 +313,7 @@ def test_a_prefix_of_layers_that_count_by_their_names(name, aux, form, tmp_path)
     saved = contracts.tiny(builder, aux=aux, input_shape=shape, prefix="left_")
     path = tmp_path / f"left.{form}"
     (saved.save_weights if form == "weights.h5" else saved.save)(path)
-    model = contracts.tiny(builder, input_shape=shape, weights=path)
-    for layer in model.layers:
-        theirs = saved.get_layer(f"left_{layer.name}").get_weights()
-        for a, b in zip(theirs, layer.get_weights(), strict=True):
-            np.testing.assert_array_equal(a, b)
+    assert_from(saved, contracts.tiny(builder, input_shape=shape, weights=path), "left_")
 
 
 @pytest.mark.parametrize("form", ["weights.h5", "keras", "h5"])

@@ -243,6 +243,9 @@ def _torch_names(*, depth: float, **_: Any) -> Mapping[str, Sequence[str]]:
     }
 
 
+ERRORS = "The errors are those of the paper's last version, with AutoAugment."
+
+
 @architecture(
     year=2019,
     paper="EfficientNet: rethinking model scaling for convolutional neural networks",
@@ -254,7 +257,7 @@ def _torch_names(*, depth: float, **_: Any) -> Mapping[str, Sequence[str]]:
     preprocessing="none",
     torch_preprocessing="none",
     protocol="one crop",
-    notes="The errors are those of the paper's last version, with AutoAugment.",
+    notes=ERRORS,
     tiny={"width": 1.0, "depth": 0.4},
 )
 def efficientnet(
@@ -313,8 +316,8 @@ def efficientnet(
 LARGE: dict[str, Any] = {
     "torch_options": {"padding": "symmetric"},
     "notes": (
-        "The errors are those of the paper's last version, with AutoAugment. torchvision's "
-        "checkpoints want `padding='symmetric'`; timm's, unless called `tf_`, `epsilon=1e-5` too."
+        f"{ERRORS} torchvision's checkpoints want `padding='symmetric'`; timm's, unless called "
+        "`tf_`, `epsilon=1e-5` too."
     ),
 }
 

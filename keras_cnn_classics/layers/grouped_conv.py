@@ -30,13 +30,13 @@ class GroupedConv2D(keras.layers.Conv2D):
 
     `benchmarks/grouped_convolution.py` measures it. On one core with AVX-512, with TensorFlow and
     XLA, batch 8, times as multiples of PyTorch's in the same run, of which those below 1 are
-    faster (the layers of ResNeXt-50's last stage are not among them):
+    faster:
 
     - AlexNet's layers, forward: 1.0 to 1.2; Keras's `Conv2D` 1.2 to 1.5;
     - AlexNet's layers, training: 0.7 to 0.8; Keras's 5 to 8;
-    - ResNeXt-50's layers, forward: 2.2 to 2.9; Keras's 4 to 12;
+    - ResNeXt-50's layers, forward: 2.1 to 2.9; Keras's 3 to 12;
     - ResNeXt-50's layers, training: 0.9 to 1.8; Keras's 130 to 570;
-    - AlexNet as a whole, prediction: 0.5, as Keras's; a step of training: 0.7, Keras's 1.9;
+    - AlexNet as a whole, prediction: 0.6, as Keras's; a step of training: 0.7, Keras's 1.9;
     - ResNeXt-50 as a whole, prediction: 0.6, Keras's 0.8; a step of training: 1.2, where Keras's
       takes minutes.
 

@@ -120,9 +120,12 @@ def _compare_one(found: Layer, wanted: Layer, *, answers: bool) -> None:
 
 def _compare_edges(found: _Network, wanted: _Network) -> None:
     """Compares what the pools at one place see beyond the edges."""
+    places: dict[int, list[Layer]] = {}
+    for key, layer in found.layers.items():
+        if layer.kind:
+            places.setdefault(found.numbers[key], []).append(layer)
     for key, layer in wanted.layers.items():
-        place = wanted.numbers[key]
-        there = [x for k, x in found.layers.items() if found.numbers[k] == place and x.kind]
+        there = places.get(wanted.numbers[key], [])
         if layer.kind and there and not any(layer.sees_the_same(x) for x in there):
             theirs, ours = (" or ".join(sorted(x.edges)) for x in (there[0], layer))
             raise MismatchError(

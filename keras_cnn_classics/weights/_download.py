@@ -7,7 +7,6 @@ which a later call, of this process or of another, goes on with.
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
 import ipaddress
 import os
@@ -29,7 +28,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from keras_cnn_classics.registry import WeightsFile
-from keras_cnn_classics.weights import _hub
+from keras_cnn_classics.weights import _files, _hub
 from keras_cnn_classics.weights.errors import (
     CacheError,
     DownloadError,
@@ -37,6 +36,7 @@ from keras_cnn_classics.weights.errors import (
     NotPublishedError,
     OfflineError,
     UnsafeError,
+    WeightsError,
 )
 
 ATTEMPTS = 5
@@ -58,7 +58,7 @@ def cache_dir() -> Path:
 def cached(file: WeightsFile) -> Path | None:
     """The path of a file in the cache, if it is there and its hash is right."""
     target = cache_dir() / file.name
-    if target.is_file() and _is_right(target, file.digest):
+    if target.is_file() and _files.has_digest(target, file.digest):
         return target
     return _hub.cached(file) if file.hub else None
 
@@ -102,7 +102,7 @@ def fetch(file: WeightsFile) -> Path:
             # Another process may have brought it while this one waited.
             if not cached(file):
                 _bring(file, url, target, by_hand)
-    except (OfflineError, NotPublishedError, DownloadError, HashError):
+    except WeightsError:
         raise
     except OSError as error:
         why = "is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "cannot be written"
@@ -169,9 +169,11 @@ def _problem(part: Path, whole: Path, file: WeightsFile) -> str:
         reason = _unpack(part, file.name, whole)
         if reason:
             return reason
-    if not _is_right(whole, file.digest):
+    if not _files.has_digest(whole, file.digest):
         algorithm, _, expected = file.digest.partition(":")
-        return f"gave a file whose {algorithm} is {_hash(whole, algorithm)}, not {expected}"
+        return (
+            f"gave a file whose {algorithm} is {_files.digest_of(whole, algorithm)}, not {expected}"
+        )
     if not file.digest and file.name.endswith(".h5") and not h5py.is_hdf5(whole):
         return "gave something that is no HDF5 file"
     return ""
@@ -186,6 +188,7 @@ def _unpack(archive: Path, member: str, target: Path) -> str:
                 return f"gave an archive without {member}"
             with opened.open(names[0]) as source, target.open("wb") as sink:
                 shutil.copyfileobj(source, sink, _BLOCK)
+    # The last two are zipfile's, for a compression or an encryption that it does not know.
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         return f"gave a damaged archive ({error})"
     return ""
@@ -275,14 +278,3 @@ def _progress(url: str, begin: int, total: int | None) -> Iterator[Any]:
     with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
         task = bar.add_task(url.rsplit("/", 1)[-1], completed=begin, total=total)
         yield lambda n: bar.advance(task, n)
-
-
-def _is_right(path: Path, digest: str) -> bool:
-    """Whether a file has a hash, or the start of one; without any, every file will do."""
-    algorithm, _, expected = digest.partition(":")
-    return not expected or _hash(path, algorithm).startswith(expected)
-
-
-def _hash(path: Path, algorithm: str) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, algorithm).hexdigest()

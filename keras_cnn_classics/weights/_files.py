@@ -1,7 +1,8 @@
-"""Readers of the formats that weights come in: each gives arrays by name, in the file's order."""
+"""Readers of the formats that weights come in: each gives arrays by name. And hashes of files."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import re
@@ -157,3 +158,15 @@ def _snake_case(name: str) -> str:
     """`SeparableConv2D` becomes `separable_conv2d`, as Keras's files have it."""
     words = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", words).lower()
+
+
+def has_digest(path: Path, digest: str) -> bool:
+    """Whether a file has a hash, as `WeightsFile` states it; without any, every file will do."""
+    algorithm, _, expected = digest.partition(":")
+    return not expected or digest_of(path, algorithm).startswith(expected)
+
+
+def digest_of(path: Path, algorithm: str) -> str:
+    """The hash of a file, in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
 from keras_cnn_classics.registry import WeightsFile
+from keras_cnn_classics.weights import _files
 from keras_cnn_classics.weights.errors import (
     CacheError,
     DownloadError,
@@ -78,5 +78,4 @@ def _is_right(path: Path) -> bool:
     expected = path.resolve().name
     if not re.fullmatch(r"[0-9a-f]{64}", expected):
         return True  # a cache without links, where the names tell nothing
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() == expected
+    return _files.has_digest(path, f"sha256:{expected}")

@@ -191,7 +191,8 @@ def _read(
     else:
         arrays, configs = _files.read_legacy_h5(path)
     ours = [layer.name for layer in model.layers if layer.weights]
-    names, prefix = _match.our_names(arrays, ours), _match.prefix(arrays, ours)
+    prefix = _match.prefix_of(arrays, ours)
+    names = _match.our_names(arrays, ours, prefix)
     if configs is not None:
         configs = _without_auxiliary(_renamed(one, names, prefix) for one in configs)
     return {names[name]: values for name, values in arrays.items()}, configs

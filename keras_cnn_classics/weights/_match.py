@@ -13,16 +13,13 @@ from keras_cnn_classics.weights.errors import MismatchError
 Arrays = dict[str, list[np.ndarray]]
 
 
-def our_names(theirs: Iterable[str], ours: Sequence[str]) -> dict[str, str]:
-    """Our name for each layer of a file that has weights, if only a prefix or numbers are others.
+def our_names(theirs: Iterable[str], ours: Iterable[str], prefix: str) -> dict[str, str]:
+    """Our name for each layer of a file that has weights, if only `prefix` or numbers are others.
 
-    A network may have been saved under a builder's `prefix`. And the first convolution of a
-    process that has no name is `conv2d`, its second `conv2d_1`: a network that was built later
-    starts higher, and old versions of Keras started at 1.
+    The first convolution of a process that has no name is `conv2d`, its second `conv2d_1`: a
+    network that was built later starts higher, and old versions of Keras started at 1.
     """
-    theirs = list(theirs)
-    before = prefix(theirs, ours)
-    names = {name: name.removeprefix(before) for name in theirs}
+    names = {name: name.removeprefix(prefix) for name in theirs}
     mine, found = _counted(ours), _counted(names.values())
     numbered: dict[str, str] = {}
     for kind in mine.keys() & found.keys():
@@ -30,8 +27,8 @@ def our_names(theirs: Iterable[str], ours: Sequence[str]) -> dict[str, str]:
     return {name: numbered.get(plain, plain) for name, plain in names.items()}
 
 
-def prefix(theirs: Collection[str], ours: Sequence[str]) -> str:
-    """What stands before our names in all names of a file, the first of ours being unmistakable."""
+def prefix_of(theirs: Collection[str], ours: Sequence[str]) -> str:
+    """What stands before our names in a file: a network may have been saved under a `prefix`."""
     ending = [name for name in theirs if ours and name.endswith(ours[0])]
     found = ending[0].removesuffix(ours[0]) if len(ending) == 1 else ""
     return found if all(name.startswith(found) for name in theirs) else ""
