@@ -118,6 +118,14 @@ def find_builder(name: str) -> Builder:
         raise typer.BadParameter(str(error), param_hint="NAME") from error
 
 
+def options_of(builder: Builder) -> list[inspect.Parameter]:
+    """What a builder takes beside the arguments that all have."""
+    from keras_cnn_classics.applications._arguments import NAMES
+
+    parameters = inspect.signature(builder).parameters
+    return [option for name, option in parameters.items() if name not in NAMES]
+
+
 def parse_options(builder: Builder, options: list[str]) -> dict[str, Any]:
     """`["depths=(1, 2)", "activation=relu"]` as keyword arguments of a builder's options.
 
@@ -125,8 +133,7 @@ def parse_options(builder: Builder, options: list[str]) -> dict[str, Any]:
     """
     from keras_cnn_classics.blocks.core import image_shape
 
-    known = list(inspect.signature(builder).parameters)
-    own = known[known.index("prefix") + 1 :]
+    own = [option.name for option in options_of(builder)]
     parsed: dict[str, Any] = {}
     for option in options:
         key, equals, value = option.partition("=")

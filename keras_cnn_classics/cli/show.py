@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 import sys
 from typing import Any
@@ -92,8 +91,7 @@ def _print(builder: Any, counted: Any) -> None:
         "Parameters are the trained ones; connections count each weighted input and bias of "
         "each unit; KiB is the memory of each output in float32 for one image."
     )
-    parameters = list(inspect.signature(builder).parameters.values())
-    own = [str(p.replace(annotation=p.empty)) for p in parameters[10:]]
+    own = [str(p.replace(annotation=p.empty)) for p in _common.options_of(builder)]
     console.print(escape(f"Options: {', '.join(own) or 'none'}."))
     recipe = dataclasses.asdict(training.recipe(spec))
     console.print(escape(f"Recipe: {', '.join(f'{k} {v}' for k, v in recipe.items())}."))
