@@ -618,7 +618,7 @@ def test_an_se_resnet_takes_weights_of_its_own_form_only(name, form, others, tmp
     for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     for options in others:
-        with pytest.raises(ValueError, match="it has tensors that belong to no layer"):
+        with pytest.raises(ValueError, match="tensors that belong to no layer"):
             contracts.tiny(builder, weights=path, **options)
 
 

@@ -102,7 +102,7 @@ def read_safetensors(path: Path) -> Tensors:
     """Reads a safetensors file."""
     from safetensors.numpy import load_file
 
-    return load_file(path)
+    return {key.removeprefix("module."): tensor for key, tensor in load_file(path).items()}
 
 
 def read_torch(path: Path) -> Tensors:
