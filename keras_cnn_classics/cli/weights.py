@@ -247,10 +247,8 @@ def verify(
             else:
                 file.path.unlink()
     if bad:
-        raise ValueError(
-            f"{len(bad)} of {len(files)} files {'is' if len(bad) == 1 else 'are'} bad"
-            + (" and removed." if delete else "; --delete removes such files.")
-        )
+        done = "were removed" if delete else "--delete removes them"
+        raise ValueError(f"Bad files: {len(bad)} of {len(files)}; {done}.")
 
 
 class _Cached(NamedTuple):

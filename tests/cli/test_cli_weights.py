@@ -239,12 +239,12 @@ def test_verify(run, publish):
     bad = put("x.safetensors", b"other")
     other = put(kcc.VGG16.spec.weights["imagenet"].top.name)
     code, out, errors = run("weights", "verify", NAME)
-    fails((code, out, errors), 1, "2 of 2 files are bad; --delete")
+    fails((code, out, errors), 1, "2 of 2; --delete removes")
     assert re.search(r"^BAD .*x\.safetensors: sha256 \w{64} expected, \w{64} found$", out, re.M)
     assert re.search(rf"^BAD {copy}: .*truncated file", out, re.M)
     assert f"... {left}" in out
     assert other.name not in out
-    fails(run("weights", "verify", "--delete"), 1, "3 of 3 files are bad and removed")
+    fails(run("weights", "verify", "--delete"), 1, "3 of 3; were removed")
     assert cache() == [left.name]
     assert not bad.exists()
     assert run("weights", "verify")[0] == 0
@@ -257,7 +257,7 @@ def test_verify_where_no_hash_is_published(run, tmp_path):
     put(name, (tmp_path / "x.h5").read_bytes())
     assert "no hash of it is published" in run("weights", "verify", "MobileNet")[1]
     put(name, b"<html>")
-    fails(run("weights", "verify", "MobileNet"), 1, "1 of 1 files is bad")
+    fails(run("weights", "verify", "MobileNet"), 1, "Bad files: 1 of 1")
     save_file({"x": np.zeros(3)}, tmp_path / "x.safetensors")
     good = (tmp_path / "x.safetensors").read_bytes()
     name = kcc.VGG16.spec.weights["imagenet/timm-tv"].top.name  # as a mirror has it
@@ -292,7 +292,7 @@ def test_a_link_in_the_cache_leads_to_a_file_that_is_not_ours(run, tmp_path):
     path = put(kcc.VGG16.spec.weights["imagenet"].top.name)
     own = path.rename(tmp_path / "mine.h5")
     path.symlink_to(own)
-    fails(run("weights", "verify", "--delete"), 1, "1 of 1 files is bad and removed")
+    fails(run("weights", "verify", "--delete"), 1, "1 of 1; were removed")
     assert own.exists()
     assert cache() == []
 
