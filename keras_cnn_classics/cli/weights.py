@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -226,10 +226,8 @@ def verify(
     import keras_cnn_classics as kcc
     from keras_cnn_classics.weights import _download, _hub
 
-    specs = [kcc.get_builder(name).spec for name in kcc.list_models(pretrained=True)]
-    if names:
-        specs = [_common.find_builder(name).spec for name in names]
-    files, broken_off = _cached(specs)
+    names = names or kcc.list_models(pretrained=True)
+    files, broken_off = _cached(_common.find_builder(name).spec for name in names)
     problems = _problems(files)
     for file, problem in zip(files, problems, strict=True):
         said = problem or file.digest or "no hash of it is published, but it can be opened"
@@ -283,7 +281,7 @@ def _files(spec: ModelSpec) -> Iterator[WeightsFile]:
             yield from (file for file in (one.top, one.no_top) if file)
 
 
-def _problems(files: Iterable[_Cached]) -> list[str]:
+def _problems(files: Sequence[_Cached]) -> list[str]:
     """What is wrong with each file, or nothing."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
@@ -320,7 +318,7 @@ def _problem(file: _Cached) -> str:
             with safetensors.safe_open(file.path, "numpy"):
                 pass
     except Exception as error:  # readers of foreign formats have errors of their own
-        return _common.one_line(error)
+        return _common.one_line(error) or type(error).__name__
     return ""
 
 
