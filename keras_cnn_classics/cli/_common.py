@@ -19,6 +19,8 @@ import typer
 if TYPE_CHECKING:
     from keras_cnn_classics.registry import Builder
 
+FLOAT32_BYTES = 4
+
 Name = Annotated[str, typer.Argument(help="Name of the network; `list` shows them all.")]
 Options = Annotated[
     list[str],
@@ -208,6 +210,25 @@ class Trained:
         return [*(names or ()), *map(str, range(len(names or ()), outputs))]
 
 
+def known_arguments(
+    builder: Builder, path: Path, *, classes: int | None, options: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a file knows of its run, and a builder's arguments by that and by what the user says."""
+    from keras_cnn_classics import training
+
+    facts = training.read_facts(path)
+    if facts.get("model") not in (None, builder.spec.name):
+        raise ValueError(f"{path} is a checkpoint of {facts['model']}, not of {builder.spec.name}.")
+    arguments: dict[str, Any] = {**facts.get("options", {}), **options}
+    if facts:
+        arguments["input_shape"] = tuple(facts["image_shape"])
+        arguments["classes"] = facts["classes"]
+        arguments["classifier_activation"] = facts["classifier_activation"]
+    if classes is not None:
+        arguments["classes"] = classes
+    return facts, arguments
+
+
 def load_trained(
     builder: Builder,
     weights: str,
@@ -233,20 +254,12 @@ def load_trained(
     from keras_cnn_classics import training
     from keras_cnn_classics.weights import preprocessing_of
 
-    spec, path = builder.spec, Path(weights)
-    facts = training.read_facts(path)
-    if facts.get("model") not in (None, spec.name):
-        raise ValueError(f"{path} is a checkpoint of {facts['model']}, not of {spec.name}.")
-    arguments: dict[str, Any] = {"weights": weights, **facts.get("options", {}), **options}
-    if facts:
-        arguments["input_shape"] = tuple(facts["image_shape"])
-        arguments["classes"] = facts["classes"]
-        arguments["classifier_activation"] = facts["classifier_activation"]
-    if classes is not None:
-        arguments["classes"] = classes
+    spec = builder.spec
+    facts, arguments = known_arguments(builder, Path(weights), classes=classes, options=options)
     known = facts.get("preprocessing") or preprocessing_of(spec, weights)
     fitted = facts.get("recipe", {}).get("resize") or training.recipe(spec).resize
-    return Trained(builder(**arguments), preprocess or known, resize or fitted, facts)
+    model = builder(weights=weights, **arguments)
+    return Trained(model, preprocess or known, resize or fitted, facts)
 
 
 def answers(model: Any, x: Any) -> Any:

@@ -9,7 +9,6 @@ from typing import Any
 
 from keras_cnn_classics.cli import _common
 
-FLOAT32_BYTES = 4
 WIDE = 110  # characters that the table with all columns takes
 
 
@@ -98,4 +97,4 @@ def _print(builder: Any, counted: Any) -> None:
 
 
 def _kib(activations: int) -> str:
-    return f"{activations * FLOAT32_BYTES / 1024:,.1f}"
+    return f"{activations * _common.FLOAT32_BYTES / 1024:,.1f}"

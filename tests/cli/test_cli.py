@@ -18,24 +18,7 @@ import keras_cnn_classics as kcc
 from keras_cnn_classics import cli
 from keras_cnn_classics.cli.evaluate import measure
 
-COMMANDS = ("list", "show", "train", "evaluate", "predict", "demo")
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs a command in this process; gives exit code, output and error output."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["keras-cnn-classics", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+COMMANDS = ("list", "show", "train", "evaluate", "predict", "demo", "weights")
 
 
 def fails(result, code, words):
