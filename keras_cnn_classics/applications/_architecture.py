@@ -194,12 +194,14 @@ def _make_builder(parts: _Parts) -> Builder:
             image = keras.Input(shape, name="image") if input_tensor is None else input_tensor
             inputs = _source_inputs(image)
             start = inputs[0] if len(inputs) == 1 else inputs
+            prepare: PreprocessInput | None = None
             given = () if input_tensor is None else keras.Model(start, image).layers
             # The scope keeps the variables of two networks in one model apart, as names do.
             with keras.name_scope(prefix) if prefix else contextlib.nullcontext():
                 if include_preprocessing and not prepares:
                     # In float32, for half of it would spoil what comes before any weights.
-                    image = PreprocessInput(mode, dtype="float32", name="preprocessing")(image)
+                    prepare = PreprocessInput(mode, dtype="float32", name="preprocessing")
+                    image = prepare(image)
                 outputs = _connect(
                     parts,
                     image,
@@ -213,9 +215,9 @@ def _make_builder(parts: _Parts) -> Builder:
             full_name = name or prefix + spec.name.lower()
             model = keras.Model(start, outputs, name=full_name)
             made = [layer for layer in model.layers if layer not in given]
-            remember(made, "none" if include_preprocessing else mode, adapted=adapt_input_channels)
+            theirs = None
             if source is not None:
-                load_weights(
+                theirs = load_weights(
                     # Only the network, on an input of its own if `image` is a layer's output.
                     model if start is image else keras.Model(image, outputs),
                     source,
@@ -228,6 +230,10 @@ def _make_builder(parts: _Parts) -> Builder:
                     skip_mismatch=skip_mismatch,
                     **_torch_layout(parts, _values(parts, options)),
                 )
+            if prepare is not None and theirs:
+                prepare.mode = theirs
+            final = "none" if include_preprocessing else theirs or mode
+            remember(made, final, adapted=adapt_input_channels)
             if not prefix:
                 return model
             for layer in made:

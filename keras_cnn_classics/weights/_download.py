@@ -65,7 +65,7 @@ def cached(file: WeightsFile) -> Path | None:
 
 def copy_of(file: WeightsFile, model: str) -> Path | None:
     """Where a foreign file's copy in Keras's layout belongs; Keras's own files need none."""
-    if file.name.endswith(".h5") and not file.name.endswith(".tf2.h5"):
+    if not _files.is_foreign(file.name):
         return None
     return cache_dir() / f"{file.name}.{model}.weights.h5"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,10 +23,7 @@ logger = logging.getLogger("keras_cnn_classics")
 
 TorchNames = Mapping[str, Sequence[torch_layout.TorchName]] | None
 
-_TORCH_SUFFIXES = (".safetensors", ".pth", ".pt", ".th")
-_TF2CV = ".tf2.h5"  # with the layers of the same package's PyTorch networks
-_READERS = {".safetensors": _files.read_safetensors, ".h5": _files.read_tf2cv}
-_SUFFIXES = (".weights.h5", ".keras", ".h5", *_TORCH_SUFFIXES)
+_SUFFIXES = (".weights.h5", ".keras", ".h5", *_files.TORCH_SUFFIXES)
 
 
 def load(
@@ -42,7 +40,7 @@ def load(
     torch_doubt: bool = True,
     adapt_input_channels: bool = False,
     skip_mismatch: bool = False,
-) -> None:
+) -> str | None:
     """Loads published weights or a file, all of it or nothing.
 
     Args:
@@ -65,6 +63,9 @@ def load(
         adapt_input_channels: Whether the first kernel is made to fit images of other channels.
         skip_mismatch: Whether what does not fit is left out, with a warning. What a whole model's
             file says of its layers' settings is not compared then.
+
+    Returns:
+        The mode by which the file's network prepares images itself, if it says so.
 
     Raises:
         WeightsError: One of its kinds, if published weights cannot be had, or the file is damaged,
@@ -92,22 +93,14 @@ def load(
     else:
         path = Path(source)
     wanted = ""
-    if torch_options and path.suffix.lower() in _TORCH_SUFFIXES:
+    if torch_options and path.suffix.lower() in _files.TORCH_SUFFIXES:
         wanted = ", ".join(f"{key}={value!r}" for key, value in torch_options.items())
-    try:
+    with _explained(path, name, wanted):
         file = _read(path, model, torch_names, classifier, whole)
         if adapt_input_channels:
             _match.adapt_input(file.arrays, model.layers)
         left_out = tuple if include_top else lambda: _names(whole()) - _names(model)
         missed = _fill(model, file, classifier, left_out, fresh, skip_mismatch, include_top)
-    except (FileNotFoundError, PermissionError, ImportError):
-        raise
-    except Exception as error:  # readers of foreign formats have errors of their own
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if wanted and isinstance(error, MismatchError):
-            reason += f"; PyTorch's checkpoints mostly want {wanted}"
-        kind = type(error) if isinstance(error, WeightsError) else FormatError
-        raise kind(f"{path} does not hold the weights of this {name}: {reason}") from error
     if missed:
         logger.warning("%s: what fits of %s is loaded, the rest not: %s.", name, path, missed)
     if wanted and torch_doubt:
@@ -117,6 +110,26 @@ def load(
             name,
             wanted,
         )
+    return next((c["config"]["mode"] for c in file.configs or () if _prepares(c)), None)
+
+
+def _prepares(config: _compare.Config) -> bool:
+    return config["class_name"] == "PreprocessInput"
+
+
+@contextlib.contextmanager
+def _explained(path: Path, name: str, wanted: str = "") -> Iterator[None]:
+    """Makes every error that a file's contents cause one of `WeightsError` that names the file."""
+    try:
+        yield
+    except (FileNotFoundError, PermissionError, ImportError):
+        raise
+    except Exception as error:  # readers of foreign formats have errors of their own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if wanted and isinstance(error, MismatchError):
+            reason += f"; PyTorch's checkpoints mostly want {wanted}"
+        kind = type(error) if isinstance(error, WeightsError) else FormatError
+        raise kind(f"{path} does not hold the weights of this {name}: {reason}") from error
 
 
 def preprocessing_of(spec: ModelSpec, weights: str | os.PathLike[str] | None) -> str:
@@ -127,7 +140,7 @@ def preprocessing_of(spec: ModelSpec, weights: str | os.PathLike[str] | None) ->
     """
     if isinstance(weights, str) and weights in spec.weights:
         return spec.weights[weights].preprocessing
-    torch = weights is not None and Path(weights).suffix.lower() in _TORCH_SUFFIXES
+    torch = weights is not None and Path(weights).suffix.lower() in _files.TORCH_SUFFIXES
     return spec.torch_preprocessing if torch else spec.preprocessing
 
 
@@ -141,33 +154,30 @@ def _ready(
 ) -> Path:
     """The path of published weights in a layout of Keras: the file, or a copy that is made once."""
     file = source.file(include_top=include_top)
-    if not _is_foreign(file.name):
+    copy = _download.copy_of(file, name)
+    if copy is None:
         return _download.fetch(file)
-    copy = _download.cache_dir() / f"{file.name}.{name}.weights.h5"
     if copy.is_file():
         return copy
-    path = _download.fetch(file)
+    path, model = _download.fetch(file), whole()
+    with _explained(path, name):
+        content = _read(path, model, torch_names)
+        layers = {layer.name: layer for layer in model.layers if layer.weights}
+        _match.check(content.arrays, layers, "", left_out=tuple, unknown=content.unknown)
     try:
-        _convert(path, copy, whole(), torch_names)
+        _keep(copy, model, content.arrays)
     except OSError as error:  # the next call converts again
         logger.warning("%s: no converted copy is kept in the cache (%s).", name, error)
         return path
     return copy
 
 
-def _is_foreign(name: str) -> bool:
-    return name.endswith((*_TORCH_SUFFIXES, _TF2CV))
-
-
-def _convert(path: Path, target: Path, model: Any, torch_names: TorchNames) -> None:
-    """Writes a file's weights in Keras's present layout; it has its name only when it is whole."""
-    file = _read(path, model, torch_names)
-    layers = {layer.name: layer for layer in model.layers if layer.weights}
-    _match.check(file.arrays, layers, "", left_out=tuple, unknown=file.unknown)
+def _keep(target: Path, model: Any, arrays: _match.Arrays) -> None:
+    """Writes a converted file, which has its name only when it is whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
         scratch = Path(folder) / target.name
-        _files.write_weights_h5(scratch, model.layers, file.arrays)
+        _files.write_weights_h5(scratch, model.layers, arrays)
         os.replace(scratch, target)
 
 
@@ -200,11 +210,11 @@ def _read(
     if not path.name.lower().endswith(_SUFFIXES):
         raise FormatError(f"the file name must end in {', '.join(_SUFFIXES)}")
     suffix = path.suffix.lower()
-    if _is_foreign(path.name.lower()):
+    if _files.is_foreign(path.name):
         if torch_names is None:
             raise FormatError("no PyTorch checkpoint of this architecture is known")
-        read = _READERS.get(suffix, _files.read_torch)
-        arrays, unknown = torch_layout.convert(read(path), torch_names, model.layers)
+        tensors = _files.read_foreign(path)
+        arrays, unknown = torch_layout.convert(tensors, torch_names, model.layers)
         return _Content(arrays, unknown=unknown)
     configs: Sequence[_compare.Config] | None = None
     if suffix == ".keras":
@@ -217,9 +227,11 @@ def _read(
     prefix = _match.prefix_of(arrays, ours)
     names = _match.our_names(arrays, ours, prefix)
     if suffix == ".h5" and not set(names.values()) & set(ours):
-        ordered = _match.by_order(arrays, model.layers, classifier)
+        ordered = _match.by_order(arrays, model.layers, {classifier})
         if not ordered and whole is not None and len(arrays) > len(ours):
-            ordered = _match.by_order(arrays, whole().layers, classifier)
+            network = whole()
+            head = _names(network) - _names(model)
+            ordered = _match.by_order(arrays, network.layers, head)
         if ordered and configs is None:
             logger.warning(
                 "%s has none of the names of %s, but its shapes in their order: it is taken for "

@@ -98,10 +98,18 @@ def check(
         )
         if names
     )
+    first = next(iter(wanted), "")
+    if first in misshapen and _differ_in_channels(arrays[first], wanted[first]):
+        problems += "; `adapt_input_channels=True` makes weights serve images of other channels"
     fitting = (wanted.keys() & arrays.keys()) - misshapen.keys()
     if problems and not (skip_mismatch and fitting):
         raise MismatchError(problems)
     return fitting, problems
+
+
+def _differ_in_channels(found: Sequence[np.ndarray], layer: Any) -> bool:
+    theirs, ours = found[0].shape, tuple(layer.weights[0].shape)
+    return len(theirs) == 4 and (*theirs[:2], theirs[3]) == (*ours[:2], ours[3])
 
 
 def auxiliary(name: str) -> bool:
@@ -134,16 +142,17 @@ def adapt_input(arrays: Arrays, layers: Iterable[Any]) -> None:
     arrays[first.name][0] = kernel
 
 
-def by_order(arrays: Arrays, layers: Iterable[Any], classifier: str) -> dict[str, str]:
+def by_order(arrays: Arrays, layers: Iterable[Any], head: Collection[str]) -> dict[str, str]:
     """Our name for each layer of a file, if it has as many of our shapes in our order.
 
-    Keras loads its old files so, whatever the names. There is nothing in it otherwise.
+    Keras loads its old files so, whatever the names. There is nothing in it otherwise. The shapes
+    of the layers in `head` do not matter.
     """
     ours = [layer for layer in layers if layer.weights]
     if len(arrays) != len(ours):
         return {}
     for found, layer in zip(arrays.values(), ours, strict=True):
         shapes = [tuple(w.shape) for w in layer.weights]
-        if layer.name != classifier and [a.shape for a in found] != shapes:
+        if layer.name not in head and [a.shape for a in found] != shapes:
             return {}
     return {name: layer.name for name, layer in zip(arrays, ours, strict=True)}
