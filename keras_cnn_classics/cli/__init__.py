@@ -17,6 +17,7 @@ from keras_cnn_classics.cli import demo, evaluate, list_, predict, show, train, 
 from keras_cnn_classics.cli._common import one_line
 
 PROGRAM = "keras-cnn-classics"
+INTERRUPTED = 130
 DEBUG = "With --debug anywhere on the line, an error shows its traceback."
 
 app = typer.Typer(
@@ -74,7 +75,7 @@ def main() -> None:
     try:
         code = app(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
     except typer.Abort:
-        code = _say("Interrupted.", 130)
+        code = INTERRUPTED
     except _UsageError as error:
         code = _say(f"Error: {one_line(error.format_message())} See {PROGRAM} --help.", 2)
     except Exception as error:
@@ -84,6 +85,8 @@ def main() -> None:
         if "OOM when allocating" in message:
             message = "There is not enough memory: take a smaller network, size or batch."
         code = _say(f"Error: {message}", 1)
+    if code == INTERRUPTED:  # which Typer itself may have made of Ctrl-C, without a word
+        _say("Interrupted.", code)
     sys.exit(code)
 
 

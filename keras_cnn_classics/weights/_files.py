@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from keras_cnn_classics.weights.errors import FormatError, UnsafeError
 
-Arrays = dict[str, list[np.ndarray]]
+Arrays = dict[str, list[Any]]  # of NumPy, or of h5py, which are read when they are wanted
 Tensors = dict[str, np.ndarray]
 Config = dict[str, Any]
 
@@ -49,23 +50,24 @@ def read_foreign(path: Path) -> Tensors:
     return read_tf2cv(path) if path.suffix.lower() == ".h5" else read_torch(path)
 
 
-def read_legacy_h5(path: Path) -> tuple[Arrays, list[Config] | None]:
+def read_legacy_h5(path: Path, opened: ExitStack) -> tuple[Arrays, list[Config] | None]:
     """Reads Keras's old HDF5 layout: arrays in the order of the layer's weights, by layer.
 
-    A file of a whole model also holds the configurations of its layers.
+    They stay in the file until they are wanted, and `opened` closes it. A file of a whole model
+    also holds the configurations of its layers.
     """
-    with h5py.File(path, "r") as file:
-        root = file.get("model_weights", file)
-        if "layer_names" not in root.attrs:
-            raise FormatError("it is an HDF5 file, but holds no Keras weights")
-        found = {}
-        for name in _strings(root.attrs["layer_names"]):
-            group = root[name]
-            arrays = [np.asarray(group[key]) for key in _strings(group.attrs["weight_names"])]
-            if arrays:
-                found[name] = arrays
-        (model,) = _strings([file.attrs.get("model_config", "{}")])
-        return found, json.loads(model).get("config", {}).get("layers")
+    file = opened.enter_context(h5py.File(path, "r"))
+    root = file.get("model_weights", file)
+    if "layer_names" not in root.attrs:
+        raise FormatError("it is an HDF5 file, but holds no Keras weights")
+    found = {}
+    for name in _strings(root.attrs["layer_names"]):
+        group = root[name]
+        arrays = [group[key] for key in _strings(group.attrs["weight_names"])]
+        if arrays:
+            found[name] = arrays
+    (model,) = _strings([file.attrs.get("model_config", "{}")])
+    return found, json.loads(model).get("config", {}).get("layers")
 
 
 def read_tf2cv(path: Path) -> Tensors:
@@ -89,28 +91,31 @@ def read_tf2cv(path: Path) -> Tensors:
     return found
 
 
-def read_weights_h5(path: Path) -> Arrays:
-    """Reads Keras's present layout: arrays in the order of the layer's weights, by layer."""
-    with h5py.File(path, "r") as file:
-        if "layers" not in file:
-            raise FormatError("it is an HDF5 file, but holds no Keras weights")
-        found = {}
-        for group in file["layers"].values():
-            variables = group["vars"]
-            if len(variables):
-                arrays = [np.asarray(variables[str(i)]) for i in range(len(variables))]
-                found[str(variables.attrs["name"])] = arrays
-        return found
+def read_weights_h5(path: Path, opened: ExitStack) -> Arrays:
+    """Reads Keras's present layout: arrays in the order of the layer's weights, by layer.
+
+    They stay in the file until they are wanted, and `opened` closes it.
+    """
+    file = opened.enter_context(h5py.File(path, "r"))
+    if "layers" not in file:
+        raise FormatError("it is an HDF5 file, but holds no Keras weights")
+    groups = [group["vars"] for group in file["layers"].values()]
+    return {
+        str(variables.attrs["name"]): [variables[str(i)] for i in range(len(variables))]
+        for variables in groups
+        if len(variables)
+    }
 
 
-def read_keras(path: Path) -> tuple[Arrays, list[Config]]:
+def read_keras(path: Path, opened: ExitStack) -> tuple[Arrays, list[Config]]:
     """Reads a whole saved model: its weights, and the configurations of its layers."""
     if not zipfile.is_zipfile(path):
         raise FormatError("it is no saved model, or one that is cut off")
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+    folder = opened.enter_context(tempfile.TemporaryDirectory())
+    with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))["config"]
-        weights = read_weights_h5(Path(archive.extract("model.weights.h5", folder)))
-    return weights, config.get("layers", [])
+        weights = Path(archive.extract("model.weights.h5", folder))
+    return read_weights_h5(weights, opened), config.get("layers", [])
 
 
 def read_safetensors(path: Path) -> Tensors:

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from keras_cnn_classics.registry import ModelSpec, WeightsSource
-from keras_cnn_classics.weights import _compare, _download, _files, _match, torch_layout
+from keras_cnn_classics.weights import _compare, _download, _files, _match, deferred, torch_layout
 from keras_cnn_classics.weights.errors import FormatError, MismatchError, WeightsError
 
 logger = logging.getLogger("keras_cnn_classics")
@@ -41,7 +41,7 @@ def load(
     adapt_input_channels: bool = False,
     skip_mismatch: bool = False,
 ) -> str | None:
-    """Loads published weights or a file, all of it or nothing.
+    """Loads published weights or a file, after all comparisons of the two.
 
     Args:
         model: The model; its layers are matched by their names.
@@ -95,8 +95,8 @@ def load(
     wanted = ""
     if torch_options and path.suffix.lower() in _files.TORCH_SUFFIXES:
         wanted = ", ".join(f"{key}={value!r}" for key, value in torch_options.items())
-    with _explained(path, name, wanted):
-        file = _read(path, model, torch_names, classifier, whole)
+    with _explained(path, name, wanted), contextlib.ExitStack() as opened:
+        file = _read(path, opened, model, torch_names, classifier, whole)
         if adapt_input_channels:
             _match.adapt_input(file.arrays, model.layers)
         left_out = tuple if include_top else lambda: _names(whole()) - _names(model)
@@ -160,8 +160,8 @@ def _ready(
     if copy.is_file():
         return copy
     path, model = _download.fetch(file), whole()
-    with _explained(path, name):
-        content = _read(path, model, torch_names)
+    with _explained(path, name), contextlib.ExitStack() as opened:
+        content = _read(path, opened, model, torch_names)
         layers = {layer.name: layer for layer in model.layers if layer.weights}
         _match.check(content.arrays, layers, "", left_out=tuple, unknown=content.unknown)
     try:
@@ -172,7 +172,7 @@ def _ready(
     return copy
 
 
-def _keep(target: Path, model: Any, arrays: _match.Arrays) -> None:
+def _keep(target: Path, model: Any, arrays: _files.Arrays) -> None:
     """Writes a converted file, which has its name only when it is whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
@@ -194,19 +194,20 @@ class _Content(NamedTuple):
         unknown: Names of the tensors that belong to no layer.
     """
 
-    arrays: _match.Arrays
+    arrays: _files.Arrays
     configs: Sequence[_compare.Config] | None = None
     unknown: Sequence[str] = ()
 
 
 def _read(
     path: Path,
+    opened: contextlib.ExitStack,
     model: Any,
     torch_names: TorchNames,
     classifier: str = "",
     whole: Callable[[], Any] | None = None,
 ) -> _Content:
-    """Reads a file of any format."""
+    """Reads a file of any format, of which `opened` closes what stays open."""
     if not path.name.lower().endswith(_SUFFIXES):
         raise FormatError(f"the file name must end in {', '.join(_SUFFIXES)}")
     suffix = path.suffix.lower()
@@ -218,11 +219,11 @@ def _read(
         return _Content(arrays, unknown=unknown)
     configs: Sequence[_compare.Config] | None = None
     if suffix == ".keras":
-        arrays, configs = _files.read_keras(path)
+        arrays, configs = _files.read_keras(path, opened)
     elif path.name.lower().endswith(".weights.h5"):
-        arrays = _files.read_weights_h5(path)
+        arrays = _files.read_weights_h5(path, opened)
     else:
-        arrays, configs = _files.read_legacy_h5(path)
+        arrays, configs = _files.read_legacy_h5(path, opened)
     ours = [layer.name for layer in model.layers if layer.weights]
     prefix = _match.prefix_of(arrays, ours)
     names = _match.our_names(arrays, ours, prefix)
@@ -287,13 +288,14 @@ def _fill(
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization) and statistics:
             _normalize_by(layer, *statistics, sure=configs is not None)
-    for name in fitting:
-        layers[name].set_weights(arrays.pop(name))  # which frees the memory of each in turn
+    for name, layer in layers.items():
+        if name in fitting:
+            deferred.set_weights(layer, [np.asarray(array) for array in arrays.pop(name)])
     return missed
 
 
 def _statistics(
-    arrays: _match.Arrays, configs: Sequence[_compare.Config]
+    arrays: _files.Arrays, configs: Sequence[_compare.Config]
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Takes the mean and the variance by which a network normalizes images, if a file has them."""
     found = None

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_cnn_classics.weights._files import Arrays
 from keras_cnn_classics.weights.errors import MismatchError
-
-Arrays = dict[str, list[np.ndarray]]
 
 
 def our_names(theirs: Iterable[str], ours: Iterable[str], prefix: str) -> dict[str, str]:
@@ -107,7 +106,7 @@ def check(
     return fitting, problems
 
 
-def _differ_in_channels(found: Sequence[np.ndarray], layer: Any) -> bool:
+def _differ_in_channels(found: Sequence[Any], layer: Any) -> bool:
     theirs, ours = found[0].shape, tuple(layer.weights[0].shape)
     return len(theirs) == 4 and (*theirs[:2], theirs[3]) == (*ours[:2], ours[3])
 
@@ -131,7 +130,7 @@ def adapt_input(arrays: Arrays, layers: Iterable[Any]) -> None:
     size.
     """
     first = next(layer for layer in layers if layer.weights and layer.name in arrays)
-    kernel, shape = arrays[first.name][0], tuple(first.weights[0].shape)
+    kernel, shape = np.asarray(arrays[first.name][0]), tuple(first.weights[0].shape)
     theirs, ours = kernel.shape[-2], shape[-2]
     if kernel.ndim != len(shape) or theirs == ours:
         return
