@@ -22,6 +22,7 @@ from reference import (  # noqa: E402
     compare,
     lrn,
     near,
+    pytorchcv,
     randomize,
 )
 from rough import slow  # noqa: E402
@@ -290,7 +291,8 @@ PIXELS = np.random.default_rng(2).uniform(-120, 130, (2, 227, 227, 3)).astype("f
 def compare_with(rendering, name, item, side):
     """Compares our model with a rendering of its paper that has the model's weights."""
     x = PIXELS[:, :side, :side]
-    model = getattr(kcc, name)(classifier_activation=None, input_shape=x.shape[1:])
+    build = getattr(kcc, name)
+    model = build(weights=None, classifier_activation=None, input_shape=x.shape[1:])
     rough.randomize(model)
     near(model, rendering(channels_first(x), Functions(model), item), x)
 
@@ -349,6 +351,20 @@ def figure_3(x, ours, maps):
 )
 def test_zfnet(name, maps):
     compare_with(figure_3, name, maps, 224)
+
+
+@pytest.mark.parametrize(
+    ("file", "theirs", "ours"),
+    [
+        ("alexnet", "alexnet", "AlexNetSingle"),
+        ("zfnet", "zfnet", "ZFNet"),
+        slow("zfnet", "zfnetb", "ZFNetWide"),
+    ],
+)
+def test_pytorchcvs_form(file, theirs, ours, tmp_path):
+    module = randomize(getattr(pytorchcv(file), theirs)(pretrained=False))
+    x = PIXELS[:, :224, :224]
+    compare(module, ours, tmp_path, x, form="pytorchcv", input_shape=x.shape[1:])
 
 
 def column(x, ours, items):
