@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import sys
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, NamedTuple
@@ -29,6 +31,27 @@ class Mode:
     std: tuple[float, ...] = (1.0,)
     bgr: bool = False
 
+    def for_channels(self, channels: int) -> Mode:
+        """The mode for images of other than three channels.
+
+        The first three are red, green and blue; what comes after them is normalized by the averages
+        of the three, and so are images of one or two channels.
+        """
+        return dataclasses.replace(
+            self,
+            mean=_of_length(channels, self.mean),
+            std=_of_length(channels, self.std),
+            bgr=self.bgr and channels >= 3,
+        )
+
+
+def _of_length(channels: int, values: tuple[float, ...]) -> tuple[float, ...]:
+    if len(values) == 1 or len(values) == channels:
+        return values
+    average = sum(values) / len(values)
+    kept = values if channels > len(values) else ()
+    return kept + (average,) * (channels - len(kept))
+
 
 MODES = {
     "caffe": Mode(mean=(103.939, 116.779, 123.68), bgr=True),
@@ -43,7 +66,13 @@ MODES = {
 }
 
 
-def preprocess_input(x: Any, mode: str = "caffe", data_format: str | None = None) -> Any:
+def preprocess_input(
+    x: Any,
+    mode: str = "caffe",
+    data_format: str | None = None,
+    *,
+    adapt_channels: bool = False,
+) -> Any:
     """Prepares pixels for a network, without changing the caller's array.
 
     Args:
@@ -51,10 +80,14 @@ def preprocess_input(x: Any, mode: str = "caffe", data_format: str | None = None
             or a tensor of any backend; TensorFlow's are taken whatever the backend, so that
             this works in `tf.data`.
         mode: `"caffe"` (BGR, mean subtracted), `"tf"` (from -1 to 1), `"torch"` (from 0 to 1,
-            then normalized), `"lenet"` (0 becomes -0.1 and 255 becomes 1.175), `"unit"` (from 0
-            to 1) or `"none"` (from 0 to 255 as they are). `ModelSpec.preprocessing` names that of
-            a model.
+            then normalized), `"cifar10"` (likewise, by the statistics of CIFAR-10), `"lenet"` (0
+            becomes -0.1 and 255 becomes 1.175), `"unit"` (from 0 to 1) or `"none"` (from 0 to 255
+            as they are). `model_preprocessing` knows that of a model.
         data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
+        adapt_channels: Whether the images may have other than the mode's three channels, for a
+            network with adapted weights. The first three are then red, green and blue; further
+            ones, and those of images of one or two channels, go by the averages of the three.
+            Defaults to `False`.
 
     Returns:
         A new float array or tensor of the same shape.
@@ -73,7 +106,7 @@ def preprocess_input(x: Any, mode: str = "caffe", data_format: str | None = None
         raise ValueError(
             f"`data_format` must be 'channels_first' or 'channels_last'. Received: {data_format=}"
         )
-    facts, (x, np_like) = MODES[mode], _as_float(x)
+    facts, (x, library) = MODES[mode], _as_float(x)
     if len(x.shape) not in (3, 4):
         raise ValueError(
             "`x` must be an image (3 axes) or a batch of images (4 axes). "
@@ -81,7 +114,9 @@ def preprocess_input(x: Any, mode: str = "caffe", data_format: str | None = None
         )
     axis = len(x.shape) - (1 if data_format == "channels_last" else 3)
     wanted = max(len(facts.mean), len(facts.std))
-    if wanted > 1 and x.shape[axis] != wanted:
+    if adapt_channels:
+        facts = facts.for_channels(x.shape[axis])
+    elif wanted > 1 and x.shape[axis] != wanted:
         raise ValueError(
             f"Mode {mode!r} is for {wanted} channels, in axis {axis} with {data_format=}. "
             f"Received the shape {tuple(x.shape)}."
@@ -89,13 +124,57 @@ def preprocess_input(x: Any, mode: str = "caffe", data_format: str | None = None
     along = [1] * len(x.shape)
     along[axis] = -1
     if facts.bgr:
-        x = np_like.flip(x, axis)
+        x = library.take(x, [2, 1, 0, *range(3, x.shape[axis])], axis)
     mean = np.reshape(np.asarray(facts.mean, "float32"), along)
     std = np.reshape(np.asarray(facts.std, "float32"), along)
-    return (x * np_like.constant(facts.scale) - np_like.constant(mean)) / np_like.constant(std)
+    return (x * library.constant(facts.scale) - library.constant(mean)) / library.constant(std)
 
 
-def check_mode(mode: str, channels: int) -> None:
+# How the images of each network of the package are prepared, by its layers, of which a model that
+# is made of it has some at least.
+_MODES_OF_LAYERS: weakref.WeakKeyDictionary[Any, tuple[str, bool]] = weakref.WeakKeyDictionary()
+
+
+def remember(layers: Iterable[Any], mode: str, *, adapted: bool) -> None:
+    """Notes how the images of the network are prepared that has these layers."""
+    _MODES_OF_LAYERS.update(dict.fromkeys(layers, (mode, adapted)))
+
+
+def model_preprocessing(model: Any) -> Callable[..., Any]:
+    """Gives `preprocess_input` as a model's weights want it.
+
+    It follows the weights that the network was built with: `VGG16(weights="imagenet")` wants
+    `"caffe"`, `VGG16(weights="imagenet/timm-tv")` wants `"torch"`. A model that prepares images
+    itself wants none.
+
+    Args:
+        model: A network of this package, or a model that contains one.
+
+    Returns:
+        A function of images, `functools.partial` of `preprocess_input`; `.keywords["mode"]` is the
+        mode.
+
+    Raises:
+        ValueError: If the model holds no network that this process has built, as one from a saved
+            file does not, or several whose images are prepared in different ways.
+    """
+    layers = {id(layer): layer for layer in model._flatten_layers()}.values()
+    found = {_MODES_OF_LAYERS[layer] for layer in layers if layer in _MODES_OF_LAYERS}
+    if any(getattr(layer, "prepares_images", False) for layer in layers):
+        found.add(("none", False))
+    if len(found) != 1:
+        what = " and ".join(sorted({mode for mode, _ in found})) or "nothing"
+        raise ValueError(
+            "The model must hold one network that `keras_cnn_classics` has built in this process; "
+            "a saved file does not say how images were prepared. Call `preprocess_input` with the "
+            "mode, or build the network with `include_preprocessing=True` before it is saved. "
+            f"Received a model with {what} known of it."
+        )
+    ((mode, adapted),) = found
+    return functools.partial(preprocess_input, mode=mode, adapt_channels=adapted)
+
+
+def check_mode(mode: str, channels: int = 3) -> None:
     """Refuses a mode that there is not, or that is for another number of channels.
 
     Raises:
@@ -107,7 +186,7 @@ def check_mode(mode: str, channels: int) -> None:
 class _Namespace(NamedTuple):
     """The two functions that arithmetic on arrays of a library needs."""
 
-    flip: Any
+    take: Any
     constant: Any
 
 
@@ -117,19 +196,19 @@ def _as_float(x: Any) -> tuple[Any, _Namespace]:
     if tensorflow is not None and tensorflow.is_tensor(x):
         dtype = x.dtype if x.dtype.is_floating else tensorflow.float32
         return tensorflow.cast(x, dtype), _Namespace(
-            lambda y, axis: tensorflow.reverse(y, [axis]),
+            lambda y, indices, axis: tensorflow.gather(y, indices, axis=axis),
             lambda value: tensorflow.constant(value, dtype),
         )
     if isinstance(x, (np.ndarray, list, tuple)) or not hasattr(x, "dtype"):
         array = np.asarray(x)
         floats = array.astype(array.dtype if array.dtype.kind == "f" else "float32", copy=False)
-        return floats, _Namespace(np.flip, lambda value: np.asarray(value, floats.dtype))
+        return floats, _Namespace(np.take, lambda value: np.asarray(value, floats.dtype))
     from keras import backend, ops
 
     kind = backend.standardize_dtype(x.dtype)
     kind = kind if "float" in kind else "float32"
     return ops.cast(x, kind), _Namespace(
-        ops.flip, lambda value: ops.convert_to_tensor(value, dtype=kind)
+        ops.take, lambda value: ops.convert_to_tensor(value, dtype=kind)
     )
 
 

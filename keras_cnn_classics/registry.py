@@ -209,6 +209,9 @@ class Builder(Protocol):
         *,
         aux: bool = ...,
         prefix: str = ...,
+        include_preprocessing: bool = ...,
+        adapt_input_channels: bool = ...,
+        skip_mismatch: bool = ...,
         **options: Any,
     ) -> keras.Model: ...
 

@@ -12,6 +12,8 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("MPLBACKEND", "agg")
+# A test that forgets `weights=None` fails at once, instead of downloading.
+os.environ["KCC_OFFLINE"] = "1"
 
 
 def pytest_addoption(parser):

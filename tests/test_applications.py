@@ -100,7 +100,7 @@ def test_dropout_is_the_papers(name):
 
 
 def test_batch_normalization_is_torchvisions():
-    norm = kcc.VGG11BN(include_top=False).get_layer("block3_conv2_bn")
+    norm = kcc.VGG11BN(include_top=False, weights=None).get_layer("block3_conv2_bn")
     assert norm.momentum == 0.9  # 1 - 0.1, PyTorch's
     assert norm.epsilon == 1e-5
 
@@ -131,7 +131,7 @@ def test_alexnet_is_the_papers():
 
 
 def test_alexnet_owt_drops_before_the_dense_layers():
-    assert names(kcc.AlexNetOWT())[-6:] == [
+    assert names(kcc.AlexNetOWT(weights=None))[-6:] == [
         *("flatten", "dropout6", "fc6", "dropout7", "fc7", "predictions")
     ]
 
@@ -231,16 +231,16 @@ def test_five_convolutions_have_five_widths(name):
 
 def test_numpys_integers_are_integers():
     side = np.int64(64)
-    model = kcc.VGG11(input_shape=(side, side, 3), classes=np.int32(4), units=[8])
+    model = kcc.VGG11(input_shape=(side, side, 3), classes=np.int32(4), units=[8], weights=None)
     assert model.output_shape == (None, 4)
 
 
 def test_both_shapes_given():
     image = keras.Input((64, 48, 3))
-    model = kcc.VGG11(input_tensor=image, input_shape=(64, 48, 3), include_top=False)
+    model = kcc.VGG11(input_tensor=image, input_shape=(64, 48, 3), include_top=False, weights=None)
     assert model.output_shape == (None, 2, 1, 512)
     with pytest.raises(ValueError, match=r"that of `input_tensor`, \(64, 48, 3\)"):
-        kcc.VGG11(input_tensor=image, input_shape=(64, 64, 3), include_top=False)
+        kcc.VGG11(input_tensor=image, input_shape=(64, 64, 3), include_top=False, weights=None)
 
 
 def test_a_network_behind_a_graph_of_many_ways():

@@ -32,7 +32,7 @@ def drawn(monkeypatch):
 @pytest.fixture
 def saved(tmp_path):
     """A small ResNet with values that no initializer gives, and its file."""
-    model = kcc.ResNet50(**OPTIONS, input_shape=SHAPE, classes=5)
+    model = kcc.ResNet50(**OPTIONS, input_shape=SHAPE, classes=5, weights=None)
     draw = np.random.default_rng(0).random
     model.set_weights([draw(w.shape, "float32") for w in model.weights])
     model.save_weights(tmp_path / "resnet.weights.h5")
@@ -53,7 +53,7 @@ def test_a_file_leaves_nothing_to_draw(saved, drawn):
     assert again.get_config()["layers"] == model.get_config()["layers"]
     initializer = again.get_layer("conv1_conv").kernel_initializer
     assert isinstance(initializer, keras.initializers.GlorotUniform)
-    kcc.ResNet50(**OPTIONS, input_shape=SHAPE, classes=5)
+    kcc.ResNet50(**OPTIONS, input_shape=SHAPE, classes=5, weights=None)
     assert drawn
 
 
@@ -102,10 +102,10 @@ def test_only_a_fresh_classifier_is_drawn(saved, drawn, monkeypatch, caplog):
 
 def test_initial_values_do_not_depend_on_the_scope():
     keras.utils.set_random_seed(1)
-    one = kcc.ResNet50(**OPTIONS, input_shape=SHAPE)
+    one = kcc.ResNet50(**OPTIONS, input_shape=SHAPE, weights=None)
     keras.utils.set_random_seed(1)
     with keras.StatelessScope():
-        two = kcc.ResNet50(**OPTIONS, input_shape=SHAPE)
+        two = kcc.ResNet50(**OPTIONS, input_shape=SHAPE, weights=None)
     same(one, two)
 
 
@@ -154,7 +154,7 @@ def test_empty_networks_have_shapes_only(drawn):
     gc.collect()
     assert not drawn
     with pytest.raises(ValueError, match="Received: classes=0"):
-        deferred.build_empty(lambda: kcc.VGG11(classes=0))
+        deferred.build_empty(lambda: kcc.VGG11(classes=0, weights=None))
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="PyTorch's modules")

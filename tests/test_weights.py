@@ -80,7 +80,7 @@ def write_torch_layout(model, path, timm=False):
 
 @pytest.fixture
 def vgg11():
-    return kcc.VGG11(**TINY, classes=5)
+    return kcc.VGG11(**TINY, classes=5, weights=None)
 
 
 @pytest.mark.parametrize("include_top", [True, False])
@@ -144,19 +144,21 @@ def test_wrong_files(vgg11, tmp_path):
     (tmp_path / "weights.txt").write_text("hello")
     fails("weights.txt", "must end in")
 
-    other = kcc.VGG13(**TINY, classes=5)
+    other = kcc.VGG13(**TINY, classes=5, weights=None)
     other.save_weights(tmp_path / "vgg13.weights.h5")
     fails("vgg13.weights.h5", r"unknown layers block1_conv2, block2_conv2")
     write_legacy_h5(other, tmp_path / "vgg13.h5")
     fails("vgg13.h5", r"unknown layers block1_conv2, block2_conv2")
-    write_legacy_h5(kcc.VGG11(**TINY, classes=6), tmp_path / "classes.h5")
+    write_legacy_h5(kcc.VGG11(**TINY, classes=6, weights=None), tmp_path / "classes.h5")
     fails("classes.h5", r"its classifier has 6 classes\. Received: classes=5")
-    kcc.VGG11(**TINY, classes=6).save_weights(tmp_path / "classes.weights.h5")
+    kcc.VGG11(**TINY, classes=6, weights=None).save_weights(tmp_path / "classes.weights.h5")
     fails("classes.weights.h5", r"its classifier has 6 classes\. Received: classes=5")
-    write_legacy_h5(kcc.VGG11(**{**TINY, "units": (32, 25)}, classes=5), tmp_path / "units.h5")
+    write_legacy_h5(
+        kcc.VGG11(**{**TINY, "units": (32, 25)}, classes=5, weights=None), tmp_path / "units.h5"
+    )
     fails("units.h5", r"another shape fc2 .*\(32, 25\).* instead of .*\(32, 24\)")
     save_file({**tensors, "features.99.weight": X}, tmp_path / "more.safetensors")
-    fails("more.safetensors", "belong to no layer: features.99.weight")
+    fails("more.safetensors", "belong to no layer features.99.weight")
     del tensors["features.18.weight"], tensors["features.18.bias"]
     save_file(tensors, tmp_path / "less.safetensors")
     fails("less.safetensors", "missing layers block5_conv2")
@@ -223,7 +225,7 @@ def test_networks_that_only_their_configurations_tell_apart(
 ):
     path = tmp_path / f"saved.{form}"
     shape = {"input_shape": (96, 96, 3)}
-    model = getattr(kcc, saved)(**options, **other, **shape)
+    model = kcc.build(saved, weights=None, **options, **other, **shape)
     model.save(path)
     again = getattr(kcc, saved)(**options, **other, weights=path, include_top=include_top)
     for a, b in zip(again.layers[4].get_weights(), model.layers[4].get_weights(), strict=True):
@@ -237,7 +239,7 @@ def test_networks_that_only_their_configurations_tell_apart(
 def test_a_network_behind_layers_of_its_own_is_another(include_top, form, tmp_path):
     image = keras.Input((96, 96, 3))
     scaled = keras.layers.Rescaling(1 / 127.5, -1)(image)
-    kcc.MobileNet(alpha=0.25, input_tensor=scaled).save(tmp_path / f"scaled.{form}")
+    kcc.MobileNet(alpha=0.25, input_tensor=scaled, weights=None).save(tmp_path / f"scaled.{form}")
     options = {"alpha": 0.25, "input_shape": (96, 96, 3), "include_top": include_top}
     with pytest.raises(ValueError, match=r"conv1 is given Rescaling .*\(the image\), the model's"):
         kcc.MobileNet(**options, weights=tmp_path / f"scaled.{form}")
@@ -266,7 +268,7 @@ def test_a_trunk_takes_its_weights_from_a_whole_saved_model(vgg11, pooling, tmp_
     for name in ("block1_conv1", "block5_conv2"):
         for a, b in zip(*(m.get_layer(name).get_weights() for m in (vgg11, trunk)), strict=True):
             np.testing.assert_array_equal(a, b)
-    kcc.VGG13(**TINY, classes=5).save(tmp_path / "vgg13.keras")
+    kcc.VGG13(**TINY, classes=5, weights=None).save(tmp_path / "vgg13.keras")
     with pytest.raises(ValueError, match="unknown layers block1_conv2"):
         kcc.VGG11(**TINY, include_top=False, weights=tmp_path / "vgg13.keras")
 
@@ -295,7 +297,7 @@ def test_a_model_that_keras_has_saved(tmp_path):
 @pytest.mark.parametrize("form", ["weights.h5", "keras", "h5"])
 def test_a_prefix_does_not_come_between_a_network_and_its_file(vgg11, form, tmp_path):
     save = {"weights.h5": "save_weights"}.get(form, "save")
-    prefixed = kcc.VGG11(**TINY, classes=5, prefix="left_")
+    prefixed = kcc.VGG11(**TINY, classes=5, prefix="left_", weights=None)
     getattr(prefixed, save)(tmp_path / f"left.{form}")
     getattr(vgg11, save)(tmp_path / f"plain.{form}")
     for name, expected in (("left", prefixed), ("plain", vgg11)):
@@ -337,7 +339,7 @@ def test_a_trunk_is_not_taken_from_a_deeper_one(tmp_path):
         kcc.VGG16(**TINY, include_top=False, weights=tmp_path / "vgg19.h5")
     # Nor if it is deeper behind the last layer that both have.
     options = {"width": 16, "input_shape": (32, 32, 3)}
-    deeper = kcc.ResNet18(**options, depths=(1, 1, 1, 2))
+    deeper = kcc.ResNet18(**options, depths=(1, 1, 1, 2), weights=None)
     deeper.save(tmp_path / "deeper.keras")
     deeper.save_weights(tmp_path / "deeper.weights.h5")
     options |= {"depths": (1, 1, 1, 1), "include_top": False}
@@ -350,6 +352,7 @@ def test_a_trunk_is_not_taken_from_a_deeper_one(tmp_path):
 def published(monkeypatch, tmp_path):
     """A small VGG16 with published weights that stand on this disk; gives builder and model."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("KCC_OFFLINE")
     source = tmp_path / "server"
     source.mkdir()
     options = {"width": 16, "units": (32, 24)}
@@ -442,7 +445,7 @@ AUXILIARY = {"width": 0.25, "classes": 5, "input_shape": (32, 32, 3)}
 def test_auxiliary_classifiers_are_left_out_where_the_network_has_none(form, tmp_path):
     """The parity tests do the same with checkpoints of PyTorch."""
     path = tmp_path / f"trained.{form}"
-    trained = kcc.GoogLeNetBN(**AUXILIARY, aux=True)
+    trained = kcc.GoogLeNetBN(**AUXILIARY, aux=True, weights=None)
     if form == "weights.h5":
         trained.save_weights(path)
     elif form == "keras":
@@ -457,7 +460,7 @@ def test_auxiliary_classifiers_are_left_out_where_the_network_has_none(form, tmp
 
 
 def test_auxiliary_classifiers_are_not_made_up(tmp_path):
-    kcc.GoogLeNetBN(**AUXILIARY).save_weights(tmp_path / "plain.weights.h5")
+    kcc.GoogLeNetBN(**AUXILIARY, weights=None).save_weights(tmp_path / "plain.weights.h5")
     with pytest.raises(ValueError, match="missing layers aux1_conv"):
         kcc.GoogLeNetBN(**AUXILIARY, aux=True, weights=tmp_path / "plain.weights.h5")
 

@@ -20,8 +20,10 @@ from keras import layers
 from keras_cnn_classics import registry
 from keras_cnn_classics.applications import _arguments
 from keras_cnn_classics.applications._docstring import docstring
+from keras_cnn_classics.layers import PreprocessInput
+from keras_cnn_classics.preprocessing import remember
 from keras_cnn_classics.registry import Builder, ModelSpec, WeightsSource
-from keras_cnn_classics.weights import deferred, sources
+from keras_cnn_classics.weights import deferred, preprocessing_of, sources
 from keras_cnn_classics.weights import load as load_weights
 from keras_cnn_classics.weights.torch_layout import TorchNames
 
@@ -134,6 +136,8 @@ def _options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 def _make_builder(parts: _Parts) -> Builder:
     spec = parts.spec
+    # EfficientNet normalizes images itself: an option of its trunk, by Keras's name.
+    prepares = "include_preprocessing" in _options(parts.trunk)
 
     def builder(
         include_top: bool = True,
@@ -147,6 +151,9 @@ def _make_builder(parts: _Parts) -> Builder:
         *,
         aux: bool = False,
         prefix: str = "",
+        include_preprocessing: bool = prepares,
+        adapt_input_channels: bool = False,
+        skip_mismatch: bool = False,
         **options: Any,
     ) -> keras.Model:
         _arguments.check_options(spec.name, options, parts.options)
@@ -159,17 +166,42 @@ def _make_builder(parts: _Parts) -> Builder:
             classifier_activation=classifier_activation,
             aux=aux,
             prefix=prefix,
+            include_preprocessing=include_preprocessing,
+            adapt_input_channels=adapt_input_channels,
+            skip_mismatch=skip_mismatch,
         )
         if isinstance(source, WeightsSource):
+            given = input_shape if input_tensor is None else getattr(input_tensor, "shape", ())[1:]
             source, options = _arguments.published(
-                spec, source, options, parts.options, input_shape
+                spec, source, options, parts.options, given, skip_mismatch=skip_mismatch
             )
-        shape = _arguments.image_shape(spec, input_shape, input_tensor, include_top, aux, source)
+        shape = _arguments.image_shape(
+            spec,
+            input_shape,
+            input_tensor,
+            include_top,
+            aux,
+            source,
+            adapt_input_channels=adapt_input_channels,
+            skip_mismatch=skip_mismatch,
+        )
+        mode = preprocessing_of(spec, weights)
+        if prepares:
+            options["include_preprocessing"] = include_preprocessing
+            mode = "torch"
 
         def make() -> keras.Model:
             image = keras.Input(shape, name="image") if input_tensor is None else input_tensor
+            inputs = _source_inputs(image)
+            start = inputs[0] if len(inputs) == 1 else inputs
+            prepare: PreprocessInput | None = None
+            given = () if input_tensor is None else keras.Model(start, image).layers
             # The scope keeps the variables of two networks in one model apart, as names do.
             with keras.name_scope(prefix) if prefix else contextlib.nullcontext():
+                if include_preprocessing and not prepares:
+                    # In float32, for half of it would spoil what comes before any weights.
+                    prepare = PreprocessInput(mode, dtype="float32", name="preprocessing")
+                    image = prepare(image)
                 outputs = _connect(
                     parts,
                     image,
@@ -180,28 +212,31 @@ def _make_builder(parts: _Parts) -> Builder:
                     aux,
                     options,
                 )
-            inputs = _source_inputs(image)
-            start = inputs[0] if len(inputs) == 1 else inputs
             full_name = name or prefix + spec.name.lower()
             model = keras.Model(start, outputs, name=full_name)
-            if source is None and not prefix:
-                return model
-            # Only the layers made here, on an input of its own if `image` is a layer's output.
-            own = model if start is image else keras.Model(image, outputs)
+            made = [layer for layer in model.layers if layer not in given]
+            theirs = None
             if source is not None:
-                load_weights(
-                    own,
+                theirs = load_weights(
+                    # Only the network, on an input of its own if `image` is a layer's output.
+                    model if start is image else keras.Model(image, outputs),
                     source,
                     name=spec.name,
                     include_top=include_top,
                     classes=classes,
                     classifier=spec.classifier,
                     whole=lambda: _whole(named, source, options),
+                    adapt_input_channels=adapt_input_channels,
+                    skip_mismatch=skip_mismatch,
                     **_torch_layout(parts, _values(parts, options)),
                 )
+            if prepare is not None and theirs:
+                prepare.mode = theirs
+            final = "none" if include_preprocessing else theirs or mode
+            remember(made, final, adapted=adapt_input_channels)
             if not prefix:
                 return model
-            for layer in own.layers[0 if input_tensor is None else 1 :]:
+            for layer in made:
                 layer.name = prefix + layer.name
             # A model takes its layers' names when it is made.
             return keras.Model(start, outputs, name=full_name)
@@ -210,11 +245,12 @@ def _make_builder(parts: _Parts) -> Builder:
 
     builder.__name__ = builder.__qualname__ = spec.name
     builder.__module__ = parts.trunk.__module__
-    builder.__doc__ = docstring(spec, parts.trunk, parts.head, parts.options)
+    own = {key: value for key, value in parts.options.items() if key not in _arguments.NAMES}
+    builder.__doc__ = docstring(spec, parts.trunk, parts.head, own)
     signature = inspect.signature(builder, eval_str=True)
     common = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     builder.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*common, *parts.options.values()]
+        parameters=[*common, *own.values()]
     )
     named = cast(Builder, builder)
     named.spec = spec

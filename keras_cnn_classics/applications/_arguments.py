@@ -29,6 +29,9 @@ NAMES = (
     "name",
     "aux",
     "prefix",
+    "include_preprocessing",
+    "adapt_input_channels",
+    "skip_mismatch",
 )
 
 
@@ -70,26 +73,43 @@ def published(
     given: Mapping[str, Any],
     known: Mapping[str, inspect.Parameter],
     input_shape: Any,
+    *,
+    skip_mismatch: bool,
 ) -> tuple[WeightsSource, dict[str, Any]]:
     """The published weights for the options that are given, and all options that they are for.
 
     Raises:
-        ValueError: For options under which the weights would not fit, or fit and be wrong.
+        ValueError: For options under which the weights would not fit, or fit and be wrong, unless
+            the caller takes what fits.
     """
     side = spec.input_size
     if isinstance(input_shape, (tuple, list)) and len(input_shape) == 3:
         side = input_shape[1]
     source = source.variant(given, side)
-    wanted = {key: source.options.get(key, option.default) for key, option in known.items()}
-    # Dropout has no weights, and is for training only.
-    changed = {k: v for k, v in given.items() if v != wanted[k] and k != "dropout"}
-    if changed:
-        received = ", ".join(f"{key}={value!r}" for key, value in changed.items())
-        needed = ", ".join(f"{key}={wanted[key]!r}" for key in changed)
+    changed = _contradictions(source, given, known)
+    if changed and not skip_mismatch:
+        received = ", ".join(f"{key}={given[key]!r}" for key in changed)
+        needed = ", ".join(f"{key}={value!r}" for key, value in changed.items())
+        others = [
+            repr(tag)
+            for tag, other in spec.weights.items()
+            if not _contradictions(other.variant(given, side), given, known)
+        ]
+        others = ["None", *others]
         raise ValueError(
-            f"The published weights of {spec.name} are for {needed}. Received: {received}"
+            f"These published weights of {spec.name} are for {needed}. With the options that are "
+            f"given, `weights` may be {' or '.join(others)}. Received: {received}"
         )
     return source, {**source.options, **given}
+
+
+def _contradictions(
+    source: WeightsSource, given: Mapping[str, Any], known: Mapping[str, inspect.Parameter]
+) -> dict[str, Any]:
+    """What published weights want of each option that is given another value."""
+    wanted = {key: source.options.get(key, option.default) for key, option in known.items()}
+    # Dropout has no weights, and is for training only.
+    return {k: wanted[k] for k, v in given.items() if v != wanted[k] and k != "dropout"}
 
 
 def _fits(key: str, value: Any, expected: Any) -> bool:
@@ -127,9 +147,10 @@ def check(
     classifier_activation: Any,
     aux: Any,
     prefix: Any,
+    **flags: Any,
 ) -> WeightsSource | Path | None:
     """Checks all arguments but the shape; gives the place that the weights come from."""
-    for flag, value in (("include_top", include_top), ("aux", aux)):
+    for flag, value in {"include_top": include_top, "aux": aux, **flags}.items():
         if not isinstance(value, (bool, np.bool_)):
             raise ValueError(f"`{flag}` must be True or False. Received: {flag}={value!r}")
     if pooling not in (None, "avg", "max"):
@@ -180,6 +201,9 @@ def image_shape(
     include_top: bool,
     aux: bool,
     source: WeightsSource | Path | None,
+    *,
+    adapt_input_channels: bool,
+    skip_mismatch: bool,
 ) -> tuple[int | None, ...]:
     """The shape of one image, in the global data format, after all checks.
 
@@ -221,10 +245,11 @@ def image_shape(
             f"The classifier of {spec.name} needs a fixed height and width; with "
             f"`include_top=False` they may be None. Received: {input_shape=}"
         )
-    if isinstance(source, WeightsSource):
-        if channels != spec.channels:
+    if isinstance(source, WeightsSource) and not skip_mismatch:
+        if channels != spec.channels and not adapt_input_channels:
             raise ValueError(
-                f"The published weights of {spec.name} are for {spec.channels} channels. "
+                f"The published weights of {spec.name} are for {spec.channels} channels; "
+                "`adapt_input_channels=True` makes them serve others. "
                 f"Received: {input_shape=}, read as {order}"
             )
         if include_top and spec.fixed_top and (height, width) != (size, size):

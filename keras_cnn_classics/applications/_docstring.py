@@ -29,7 +29,7 @@ def docstring(
         )
         for name, option in options.items()
     ]
-    default = spec.default_weights
+    default, prepares = spec.default_weights, "include_preprocessing" in _arguments(trunk)
     lines = [
         (inspect.getdoc(trunk) or spec.name).splitlines()[0].replace("{name}", spec.name),
         "",
@@ -56,6 +56,12 @@ def docstring(
         '        outputs are then a dict with the keys `"predictions"`, `"aux1"`, ...',
         "    prefix: Put before the name of every layer, so that two networks of one kind fit in",
         "        one model.",
+        "    include_preprocessing: Whether the network prepares images itself and takes pixels,",
+        f"        0 to 255. Defaults to `{prepares}`; `model_preprocessing` prepares them outside.",
+        "    adapt_input_channels: Whether weights for another number of channels are made to fit:",
+        "        the first kernels are summed for one channel, or else repeated and scaled.",
+        "    skip_mismatch: Whether weights that do not fit are left out with a warning; their",
+        "        layers then start from random weights.",
         *option_lines,
         "",
         "Returns:",

@@ -187,7 +187,8 @@ def block(
 def normalize(x: Any) -> Any:
     """From pixels, 0 to 255, to ImageNet's mean 0 and variance 1, channel by channel.
 
-    Images of other than three channels are normalized by the averages of the three.
+    Channels beyond the first three are normalized by the averages of these, and so are all of
+    images of one or two channels.
 
     Args:
         x: Image batch, from 0 to 255.
@@ -195,13 +196,13 @@ def normalize(x: Any) -> Any:
     Returns:
         An image batch of the same shape.
     """
-    mode, channels = MODES["torch"], x.shape[channel_axis()]
-    mean, std = mode.mean, mode.std
-    if channels != len(mean):
-        mean, std = ((sum(three) / len(three),) * channels for three in (mean, std))
+    mode = MODES["torch"].for_channels(x.shape[channel_axis()])
     x = layers.Rescaling(mode.scale, name="rescaling")(x)
     return layers.Normalization(
-        axis=channel_axis(), mean=mean, variance=[one**2 for one in std], name="normalization"
+        axis=channel_axis(),
+        mean=mode.mean,
+        variance=[one**2 for one in mode.std],
+        name="normalization",
     )(x)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from keras_cnn_classics._version import __version__
-from keras_cnn_classics.cli import demo, evaluate, list_, predict, show, train
+from keras_cnn_classics.cli import demo, evaluate, list_, predict, show, train, weights
 from keras_cnn_classics.cli._common import one_line
 
 PROGRAM = "keras-cnn-classics"
@@ -48,6 +48,17 @@ app.command("train", epilog=DEBUG)(train.train)
 app.command("evaluate", epilog=DEBUG)(evaluate.evaluate)
 app.command("predict", epilog=DEBUG)(predict.predict)
 app.command("demo", epilog=DEBUG)(demo.demo)
+
+_weights = typer.Typer(
+    help="Published weights: list, download, verify and convert them.",
+    epilog=DEBUG,
+    rich_markup_mode=None,
+)
+_weights.command("list", epilog=DEBUG)(weights.list_sets)
+_weights.command("download", epilog=DEBUG)(weights.download)
+_weights.command("verify", epilog=DEBUG)(weights.verify)
+_weights.command("convert", epilog=DEBUG)(weights.convert)
+app.add_typer(_weights, name="weights")
 
 # Wrong usage of any kind; its own module is private in Typer.
 _UsageError: Any = typer.BadParameter.__mro__[1]

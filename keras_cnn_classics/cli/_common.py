@@ -19,6 +19,8 @@ import typer
 if TYPE_CHECKING:
     from keras_cnn_classics.registry import Builder
 
+FLOAT32_BYTES = 4
+
 Name = Annotated[str, typer.Argument(help="Name of the network; `list` shows them all.")]
 Options = Annotated[
     list[str],
@@ -118,6 +120,14 @@ def find_builder(name: str) -> Builder:
         raise typer.BadParameter(str(error), param_hint="NAME") from error
 
 
+def options_of(builder: Builder) -> list[inspect.Parameter]:
+    """What a builder takes beside the arguments that all have."""
+    from keras_cnn_classics.applications._arguments import NAMES
+
+    parameters = inspect.signature(builder).parameters
+    return [option for name, option in parameters.items() if name not in NAMES]
+
+
 def parse_options(builder: Builder, options: list[str]) -> dict[str, Any]:
     """`["depths=(1, 2)", "activation=relu"]` as keyword arguments of a builder's options.
 
@@ -125,8 +135,7 @@ def parse_options(builder: Builder, options: list[str]) -> dict[str, Any]:
     """
     from keras_cnn_classics.blocks.core import image_shape
 
-    known = list(inspect.signature(builder).parameters)
-    own = known[known.index("prefix") + 1 :]
+    own = [option.name for option in options_of(builder)]
     parsed: dict[str, Any] = {}
     for option in options:
         key, equals, value = option.partition("=")
@@ -201,6 +210,25 @@ class Trained:
         return [*(names or ()), *map(str, range(len(names or ()), outputs))]
 
 
+def known_arguments(
+    builder: Builder, path: Path, *, classes: int | None, options: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a file knows of its run, and a builder's arguments by that and by what the user says."""
+    from keras_cnn_classics import training
+
+    facts = training.read_facts(path)
+    if facts.get("model") not in (None, builder.spec.name):
+        raise ValueError(f"{path} is a checkpoint of {facts['model']}, not of {builder.spec.name}.")
+    arguments: dict[str, Any] = {**facts.get("options", {}), **options}
+    if facts:
+        arguments["input_shape"] = tuple(facts["image_shape"])
+        arguments["classes"] = facts["classes"]
+        arguments["classifier_activation"] = facts["classifier_activation"]
+    if classes is not None:
+        arguments["classes"] = classes
+    return facts, arguments
+
+
 def load_trained(
     builder: Builder,
     weights: str,
@@ -226,20 +254,12 @@ def load_trained(
     from keras_cnn_classics import training
     from keras_cnn_classics.weights import preprocessing_of
 
-    spec, path = builder.spec, Path(weights)
-    facts = training.read_facts(path)
-    if facts.get("model") not in (None, spec.name):
-        raise ValueError(f"{path} is a checkpoint of {facts['model']}, not of {spec.name}.")
-    arguments: dict[str, Any] = {"weights": weights, **facts.get("options", {}), **options}
-    if facts:
-        arguments["input_shape"] = tuple(facts["image_shape"])
-        arguments["classes"] = facts["classes"]
-        arguments["classifier_activation"] = facts["classifier_activation"]
-    if classes is not None:
-        arguments["classes"] = classes
+    spec = builder.spec
+    facts, arguments = known_arguments(builder, Path(weights), classes=classes, options=options)
     known = facts.get("preprocessing") or preprocessing_of(spec, weights)
     fitted = facts.get("recipe", {}).get("resize") or training.recipe(spec).resize
-    return Trained(builder(**arguments), preprocess or known, resize or fitted, facts)
+    model = builder(weights=weights, **arguments)
+    return Trained(model, preprocess or known, resize or fitted, facts)
 
 
 def answers(model: Any, x: Any) -> Any:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 import sys
 from typing import Any
 
 from keras_cnn_classics.cli import _common
 
-FLOAT32_BYTES = 4
 WIDE = 110  # characters that the table with all columns takes
 
 
@@ -92,12 +90,11 @@ def _print(builder: Any, counted: Any) -> None:
         "Parameters are the trained ones; connections count each weighted input and bias of "
         "each unit; KiB is the memory of each output in float32 for one image."
     )
-    parameters = list(inspect.signature(builder).parameters.values())
-    own = [str(p.replace(annotation=p.empty)) for p in parameters[10:]]
+    own = [str(p.replace(annotation=p.empty)) for p in _common.options_of(builder)]
     console.print(escape(f"Options: {', '.join(own) or 'none'}."))
     recipe = dataclasses.asdict(training.recipe(spec))
     console.print(escape(f"Recipe: {', '.join(f'{k} {v}' for k, v in recipe.items())}."))
 
 
 def _kib(activations: int) -> str:
-    return f"{activations * FLOAT32_BYTES / 1024:,.1f}"
+    return f"{activations * _common.FLOAT32_BYTES / 1024:,.1f}"

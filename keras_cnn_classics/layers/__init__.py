@@ -6,6 +6,7 @@ from keras_cnn_classics.layers.grouped_conv import GroupedConv2D
 from keras_cnn_classics.layers.initializers import FanInUniform
 from keras_cnn_classics.layers.lrn import LocalResponseNormalization
 from keras_cnn_classics.layers.partial_conv import PartiallyConnectedConv2D
+from keras_cnn_classics.layers.preprocessing import PreprocessInput
 from keras_cnn_classics.layers.rbf import EuclideanRBF
 from keras_cnn_classics.layers.same_padding import (
     OddPadding2D,
@@ -25,6 +26,7 @@ __all__ = [
     "LocalResponseNormalization",
     "OddPadding2D",
     "PartiallyConnectedConv2D",
+    "PreprocessInput",
     "SameAveragePooling2D",
     "SamePadding2D",
     "ScaledTanh",

@@ -18,7 +18,7 @@ from keras_cnn_classics.weights.errors import MismatchError
 Config = Mapping[str, Any]
 
 # Layers that do nothing in use, or only what shows in the shapes of the weights behind them.
-_IDLE = ("Dropout", "SpatialDropout2D", "Reshape", "Flatten", "Normalization")
+_IDLE = ("Dropout", "SpatialDropout2D", "Reshape", "Flatten", "Normalization", "PreprocessInput")
 _PADS = ("ZeroPadding2D", "SamePadding2D")
 _COMMUTATIVE = ("Add", "Average", "Maximum", "Minimum", "Multiply")
 _ANSWERS = ("Activation", "Softmax")

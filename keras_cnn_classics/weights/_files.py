@@ -23,6 +23,9 @@ Arrays = dict[str, list[np.ndarray]]
 Tensors = dict[str, np.ndarray]
 Config = dict[str, Any]
 
+TORCH_SUFFIXES = (".safetensors", ".pth", ".pt", ".th")
+_TF2CV = ".tf2.h5"  # with the layers of the same package's PyTorch networks
+
 # PyTorch's names for what TensorFlow's variables are called.
 _OF_TENSORFLOW = {
     "kernel": "weight",
@@ -32,6 +35,18 @@ _OF_TENSORFLOW = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a file of this name has another layout than Keras's, and other names of layers."""
+    return name.lower().endswith((*TORCH_SUFFIXES, _TF2CV))
+
+
+def read_foreign(path: Path) -> Tensors:
+    """Reads such a file as a state dict of PyTorch."""
+    if path.suffix.lower() == ".safetensors":
+        return read_safetensors(path)
+    return read_tf2cv(path) if path.suffix.lower() == ".h5" else read_torch(path)
 
 
 def read_legacy_h5(path: Path) -> tuple[Arrays, list[Config] | None]:
@@ -110,7 +125,7 @@ def read_safetensors(path: Path) -> Tensors:
     """Reads a safetensors file."""
     from safetensors.numpy import load_file
 
-    return load_file(path)
+    return {key.removeprefix("module."): tensor for key, tensor in load_file(path).items()}
 
 
 def read_torch(path: Path) -> Tensors:

@@ -16,14 +16,20 @@ from keras_cnn_classics.weights.errors import (
 )
 
 
-def cached(file: WeightsFile) -> Path | None:
-    """The path of a file in the hub's cache, if it is there and its hash is right."""
+def find(file: WeightsFile) -> Path | None:
+    """The path of a file in the hub's cache, if it is there, whatever it holds."""
     from huggingface_hub import try_to_load_from_cache
 
     assert file.hub
     repository, revision, name = file.hub
     found = try_to_load_from_cache(repository, name, revision=revision)
-    return Path(found) if isinstance(found, str) and _is_right(Path(found)) else None
+    return Path(found) if isinstance(found, str) else None
+
+
+def cached(file: WeightsFile) -> Path | None:
+    """The path of a file in the hub's cache, if it is there and its hash is right."""
+    found = find(file)
+    return found if found and _files.has_digest(found, digest(found)) else None
 
 
 def fetch(file: WeightsFile, by_hand: str) -> Path:
@@ -63,9 +69,8 @@ def fetch(file: WeightsFile, by_hand: str) -> Path:
         raise DownloadError(
             f"{file.url} could not be downloaded ({error}): try again later, or {by_hand}."
         ) from error
-    if not _is_right(path):
-        path.resolve().unlink()
-        path.unlink(missing_ok=True)
+    if not _files.has_digest(path, digest(path)):
+        remove(path)
         raise HashError(
             f"{file.url} gave a file whose SHA-256 is not the one that the hub tells. Nothing was "
             f"kept: try again, or {by_hand}."
@@ -73,9 +78,14 @@ def fetch(file: WeightsFile, by_hand: str) -> Path:
     return path
 
 
-def _is_right(path: Path) -> bool:
-    """Whether a file has the hash that the hub's cache calls it by."""
-    expected = path.resolve().name
-    if not re.fullmatch(r"[0-9a-f]{64}", expected):
-        return True  # a cache without links, where the names tell nothing
-    return _files.has_digest(path, f"sha256:{expected}")
+def digest(path: Path) -> str:
+    """The hash that the hub's cache calls a file by, as `WeightsFile` states it, or nothing."""
+    name = path.resolve().name
+    # A cache without links has names that tell nothing.
+    return f"sha256:{name}" if re.fullmatch(r"[0-9a-f]{64}", name) else ""
+
+
+def remove(path: Path) -> None:
+    """Removes a file from the hub's cache: the link, and what it leads to."""
+    path.resolve().unlink()
+    path.unlink(missing_ok=True)

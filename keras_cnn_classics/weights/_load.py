@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -19,10 +21,9 @@ from keras_cnn_classics.weights.errors import FormatError, MismatchError, Weight
 
 logger = logging.getLogger("keras_cnn_classics")
 
-_TORCH_SUFFIXES = (".safetensors", ".pth", ".pt", ".th")
-_TF2CV = ".tf2.h5"  # with the layers of the same package's PyTorch networks
-_READERS = {".safetensors": _files.read_safetensors, ".h5": _files.read_tf2cv}
-_SUFFIXES = (".weights.h5", ".keras", ".h5", *_TORCH_SUFFIXES)
+TorchNames = Mapping[str, Sequence[torch_layout.TorchName]] | None
+
+_SUFFIXES = (".weights.h5", ".keras", ".h5", *_files.TORCH_SUFFIXES)
 
 
 def load(
@@ -33,11 +34,13 @@ def load(
     include_top: bool = True,
     classes: int | None = None,
     classifier: str = "predictions",
-    whole: Callable[[], Any],
-    torch_names: Mapping[str, Sequence[torch_layout.TorchName]] | None = None,
+    whole: Callable[[], Any] | None = None,
+    torch_names: TorchNames = None,
     torch_options: Mapping[str, Any] | None = None,
     torch_doubt: bool = True,
-) -> None:
+    adapt_input_channels: bool = False,
+    skip_mismatch: bool = False,
+) -> str | None:
     """Loads published weights or a file, all of it or nothing.
 
     Args:
@@ -52,17 +55,24 @@ def load(
         classifier: Name of the layer whose weights make the classes.
         whole: Gives the network with its classifier, empty, as `deferred.build_empty` does. It is
             called only for a file that has more layers than a model without, and to convert.
+            Defaults to the model.
         torch_names: Names of the layers in PyTorch checkpoints.
         torch_options: Options of the builder that those checkpoints mostly want and the model
             does not have: the error names them if the file does not fit.
         torch_doubt: Whether a checkpoint that fits may want them all the same: a warning says so.
+        adapt_input_channels: Whether the first kernel is made to fit images of other channels.
+        skip_mismatch: Whether what does not fit is left out, with a warning. What a whole model's
+            file says of its layers' settings is not compared then.
+
+    Returns:
+        The mode by which the file's network prepares images itself, if it says so.
 
     Raises:
         WeightsError: One of its kinds, if published weights cannot be had, or the file is damaged,
             unsafe, of an unknown format, or of another model.
         OSError: If the file cannot be read.
     """
-    name = name or model.name
+    name, whole = name or model.name, whole or (lambda: model)
     fresh: tuple[str, ...] = ()
     if isinstance(source, WeightsSource):
         if include_top and classes not in (None, source.classes):
@@ -77,18 +87,41 @@ def load(
             )
         if source.noncommercial:
             logger.warning(
-                "%s: these weights are for non-commercial use, %s.", name, source.license
+                "%s: these weights are for non-commercial use only, %s.", name, source.license
             )
         path = _ready(source, name, whole, torch_names, include_top=include_top)
     else:
         path = Path(source)
     wanted = ""
-    if torch_options and path.suffix.lower() in _TORCH_SUFFIXES:
+    if torch_options and path.suffix.lower() in _files.TORCH_SUFFIXES:
         wanted = ", ".join(f"{key}={value!r}" for key, value in torch_options.items())
+    with _explained(path, name, wanted):
+        file = _read(path, model, torch_names, classifier, whole)
+        if adapt_input_channels:
+            _match.adapt_input(file.arrays, model.layers)
+        left_out = tuple if include_top else lambda: _names(whole()) - _names(model)
+        missed = _fill(model, file, classifier, left_out, fresh, skip_mismatch, include_top)
+    if missed:
+        logger.warning("%s: what fits of %s is loaded, the rest not: %s.", name, path, missed)
+    if wanted and torch_doubt:
+        logger.warning(
+            "%s: checkpoints that were trained in PyTorch mostly want %s; without, they fit and "
+            "give other answers. Those that came from TensorFlow, as timm's `tf_...`, do not.",
+            name,
+            wanted,
+        )
+    return next((c["config"]["mode"] for c in file.configs or () if _prepares(c)), None)
+
+
+def _prepares(config: _compare.Config) -> bool:
+    return config["class_name"] == "PreprocessInput"
+
+
+@contextlib.contextmanager
+def _explained(path: Path, name: str, wanted: str = "") -> Iterator[None]:
+    """Makes every error that a file's contents cause one of `WeightsError` that names the file."""
     try:
-        head = None if include_top else lambda: _names(whole()) - _names(model)
-        arrays, configs = _read(path, model, torch_names)
-        _fill(model, arrays, configs, classifier, head, fresh)
+        yield
     except (FileNotFoundError, PermissionError, ImportError):
         raise
     except Exception as error:  # readers of foreign formats have errors of their own
@@ -97,13 +130,6 @@ def load(
             reason += f"; PyTorch's checkpoints mostly want {wanted}"
         kind = type(error) if isinstance(error, WeightsError) else FormatError
         raise kind(f"{path} does not hold the weights of this {name}: {reason}") from error
-    if wanted and torch_doubt:
-        logger.warning(
-            "%s: checkpoints that were trained in PyTorch mostly want %s; without, they fit and "
-            "give other answers. Those that came from TensorFlow, as timm's `tf_...`, do not.",
-            name,
-            wanted,
-        )
 
 
 def preprocessing_of(spec: ModelSpec, weights: str | os.PathLike[str] | None) -> str:
@@ -114,75 +140,82 @@ def preprocessing_of(spec: ModelSpec, weights: str | os.PathLike[str] | None) ->
     """
     if isinstance(weights, str) and weights in spec.weights:
         return spec.weights[weights].preprocessing
-    torch = weights is not None and Path(weights).suffix.lower() in _TORCH_SUFFIXES
+    torch = weights is not None and Path(weights).suffix.lower() in _files.TORCH_SUFFIXES
     return spec.torch_preprocessing if torch else spec.preprocessing
-
-
-def convert(
-    path: Path,
-    target: Path,
-    model: Any,
-    torch_names: Mapping[str, Sequence[torch_layout.TorchName]] | None,
-    classifier: str = "predictions",
-) -> None:
-    """Writes the weights of a file in Keras's present layout, `.weights.h5`.
-
-    Args:
-        path: A file in any format that `load` reads.
-        target: The file to write; it is there only when it is whole.
-        model: The network with its classifier, empty will do.
-        torch_names: Names of its layers in PyTorch checkpoints.
-        classifier: Name of the layer whose weights make the classes.
-
-    Raises:
-        WeightsError: If the file is not one of this network's.
-    """
-    arrays, _ = _read(path, model, torch_names)
-    layers = {layer.name: layer for layer in model.layers if layer.weights}
-    _match.check(arrays, layers, classifier, left_out=tuple, fresh=())
-    scratch = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        _files.write_weights_h5(scratch, model.layers, arrays)
-        os.replace(scratch, target)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _ready(
     source: WeightsSource,
     name: str,
     whole: Callable[[], Any],
-    torch_names: Mapping[str, Sequence[torch_layout.TorchName]] | None,
+    torch_names: TorchNames,
     *,
     include_top: bool,
 ) -> Path:
     """The path of published weights in a layout of Keras: the file, or a copy that is made once."""
     file = source.file(include_top=include_top)
-    foreign = Path(file.name).suffix in _TORCH_SUFFIXES or file.name.endswith(_TF2CV)
-    if not foreign:
+    copy = _download.copy_of(file, name)
+    if copy is None:
         return _download.fetch(file)
-    copy = _download.cache_dir() / f"{file.name}.{name}.weights.h5"
-    if not copy.is_file():
-        convert(_download.fetch(file), copy, whole(), torch_names)
+    if copy.is_file():
+        return copy
+    path, model = _download.fetch(file), whole()
+    with _explained(path, name):
+        content = _read(path, model, torch_names)
+        layers = {layer.name: layer for layer in model.layers if layer.weights}
+        _match.check(content.arrays, layers, "", left_out=tuple, unknown=content.unknown)
+    try:
+        _keep(copy, model, content.arrays)
+    except OSError as error:  # the next call converts again
+        logger.warning("%s: no converted copy is kept in the cache (%s).", name, error)
+        return path
     return copy
+
+
+def _keep(target: Path, model: Any, arrays: _match.Arrays) -> None:
+    """Writes a converted file, which has its name only when it is whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
+        scratch = Path(folder) / target.name
+        _files.write_weights_h5(scratch, model.layers, arrays)
+        os.replace(scratch, target)
 
 
 def _names(model: Any) -> set[str]:
     return {layer.name for layer in model.layers}
 
 
+class _Content(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        arrays: Arrays in the order of the layer's weights, by our names of the layers.
+        configs: Configurations of the layers, if it is the file of a whole model.
+        unknown: Names of the tensors that belong to no layer.
+    """
+
+    arrays: _match.Arrays
+    configs: Sequence[_compare.Config] | None = None
+    unknown: Sequence[str] = ()
+
+
 def _read(
-    path: Path, model: Any, torch_names: Mapping[str, Sequence[torch_layout.TorchName]] | None
-) -> tuple[_match.Arrays, Sequence[_compare.Config] | None]:
-    """The arrays of a file by our names, and the configurations of its layers if it has them."""
+    path: Path,
+    model: Any,
+    torch_names: TorchNames,
+    classifier: str = "",
+    whole: Callable[[], Any] | None = None,
+) -> _Content:
+    """Reads a file of any format."""
     if not path.name.lower().endswith(_SUFFIXES):
         raise FormatError(f"the file name must end in {', '.join(_SUFFIXES)}")
     suffix = path.suffix.lower()
-    if suffix in _TORCH_SUFFIXES or path.name.endswith(_TF2CV):
+    if _files.is_foreign(path.name):
         if torch_names is None:
             raise FormatError("no PyTorch checkpoint of this architecture is known")
-        read = _READERS.get(suffix, _files.read_torch)
-        return torch_layout.convert(read(path), torch_names, model.layers), None
+        tensors = _files.read_foreign(path)
+        arrays, unknown = torch_layout.convert(tensors, torch_names, model.layers)
+        return _Content(arrays, unknown=unknown)
     configs: Sequence[_compare.Config] | None = None
     if suffix == ".keras":
         arrays, configs = _files.read_keras(path)
@@ -193,9 +226,23 @@ def _read(
     ours = [layer.name for layer in model.layers if layer.weights]
     prefix = _match.prefix_of(arrays, ours)
     names = _match.our_names(arrays, ours, prefix)
+    if suffix == ".h5" and not set(names.values()) & set(ours):
+        ordered = _match.by_order(arrays, model.layers, {classifier})
+        if not ordered and whole is not None and len(arrays) > len(ours):
+            network = whole()
+            head = _names(network) - _names(model)
+            ordered = _match.by_order(arrays, network.layers, head)
+        if ordered and configs is None:
+            logger.warning(
+                "%s has none of the names of %s, but its shapes in their order: it is taken for "
+                "that, and nothing in it could tell otherwise.",
+                path,
+                model.name,
+            )
+        names |= ordered
     if configs is not None:
         configs = _without_auxiliary(_renamed(one, names, prefix) for one in configs)
-    return {names[name]: values for name, values in arrays.items()}, configs
+    return _Content({names[name]: values for name, values in arrays.items()}, configs)
 
 
 def _without_auxiliary(configs: Iterable[_compare.Config]) -> list[_compare.Config]:
@@ -211,27 +258,38 @@ def _renamed(config: _compare.Config, names: Mapping[str, str], prefix: str) -> 
 
 def _fill(
     model: Any,
-    arrays: _match.Arrays,
-    configs: Sequence[_compare.Config] | None,
+    file: _Content,
     classifier: str,
-    head: Callable[[], Collection[str]] | None,
+    left_out: Callable[[], Collection[str]],
     fresh: Sequence[str],
-) -> None:
+    skip_mismatch: bool,
+    include_top: bool,
+) -> str:
     """Gives the model the arrays, after all comparisons with what the file holds.
 
-    `head` gives the names of the layers of the classifier that the model lacks, if it lacks it.
+    Returns what does not fit, if that may be.
     """
+    arrays, configs, unknown = file
     statistics = _statistics(arrays, configs or ())
     layers = {x.name: x for x in model.layers if x.weights and x.name not in fresh}
-    _match.check(arrays, layers, classifier, left_out=head or tuple, fresh=fresh)
-    if configs is not None:
+    fitting, missed = _match.check(
+        arrays,
+        layers,
+        classifier,
+        left_out=left_out,
+        fresh=fresh,
+        unknown=unknown,
+        skip_mismatch=skip_mismatch,
+    )
+    if configs is not None and not skip_mismatch:
         ours = _without_auxiliary(json.loads(model.to_json())["config"]["layers"])
-        _compare.compare(configs, ours, layers, classifier=classifier, include_top=head is None)
+        _compare.compare(configs, ours, layers, classifier=classifier, include_top=include_top)
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization) and statistics:
             _normalize_by(layer, *statistics, sure=configs is not None)
-    for name, layer in layers.items():
-        layer.set_weights(arrays.pop(name))  # which frees the memory of each in turn
+    for name in fitting:
+        layers[name].set_weights(arrays.pop(name))  # which frees the memory of each in turn
+    return missed
 
 
 def _statistics(

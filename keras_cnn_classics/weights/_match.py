@@ -50,40 +50,66 @@ def check(
     classifier: str,
     *,
     left_out: Callable[[], Collection[str]],
-    fresh: Sequence[str],
-) -> None:
+    fresh: Sequence[str] = (),
+    unknown: Sequence[str] = (),
+    skip_mismatch: bool = False,
+) -> tuple[set[str], str]:
     """Compares names and shapes with those of the layers to be filled.
 
-    A file may have layers that the model lacks if they are in `left_out()`, which is asked for
-    only then, or in an auxiliary classifier.
+    Args:
+        arrays: The file's arrays, by layer.
+        wanted: The model's layers with weights, by their names, but for those of `fresh`.
+        classifier: Name of the layer whose weights make the classes.
+        left_out: Gives the layers that the file may have and the model lacks, beside those of
+            auxiliary classifiers. It is asked for only then.
+        fresh: Layers that keep the values that they have.
+        unknown: Tensors of the file that belong to no layer.
+        skip_mismatch: Whether layers that do not fit are no error.
+
+    Returns:
+        The names of the layers that fit, and what does not, or nothing.
+
+    Raises:
+        MismatchError: If the file has other layers, or of other shapes, or if none fits.
     """
-    missing = [name for name in wanted if name not in arrays]
-    misshapen = []
+    misshapen = {}
     for name in wanted.keys() & arrays.keys():
         found = [a.shape for a in arrays[name]]
         shapes = [tuple(w.shape) for w in wanted[name].weights]
-        if name == classifier and found[-1] != shapes[-1]:
+        if found == shapes:
+            continue
+        misshapen[name] = f"{name} {found} instead of {shapes}"
+        if name == classifier and found[-1] != shapes[-1] and not skip_mismatch:
             theirs, ours = found[-1][-1], shapes[-1][-1]
             raise MismatchError(f"its classifier has {theirs} classes. Received: classes={ours}")
-        if found != shapes:
-            misshapen.append(f"{name} {found} instead of {shapes}")
     leftover = [
         name for name in arrays if name not in wanted and name not in fresh and not auxiliary(name)
     ]
     if leftover:
         known = left_out()
         leftover = [name for name in leftover if name not in known]
-    problems = [
+    problems = "; ".join(
         f"{what} {_few(names)}"
         for what, names in (
-            ("missing layers", missing),
-            ("layers of another shape", sorted(misshapen)),
+            ("missing layers", [name for name in wanted if name not in arrays]),
+            ("layers of another shape", sorted(misshapen.values())),
             ("unknown layers", leftover),
+            ("tensors that belong to no layer", unknown),
         )
         if names
-    ]
-    if problems:
-        raise MismatchError("; ".join(problems))
+    )
+    first = next(iter(wanted), "")
+    if first in misshapen and _differ_in_channels(arrays[first], wanted[first]):
+        problems += "; `adapt_input_channels=True` makes weights serve images of other channels"
+    fitting = (wanted.keys() & arrays.keys()) - misshapen.keys()
+    if problems and not (skip_mismatch and fitting):
+        raise MismatchError(problems)
+    return fitting, problems
+
+
+def _differ_in_channels(found: Sequence[np.ndarray], layer: Any) -> bool:
+    theirs, ours = found[0].shape, tuple(layer.weights[0].shape)
+    return len(theirs) == 4 and (*theirs[:2], theirs[3]) == (*ours[:2], ours[3])
 
 
 def auxiliary(name: str) -> bool:
@@ -95,3 +121,38 @@ def _few(items: Sequence[str], most: int = 4) -> str:
     """The first few of many items, and how many more there are."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return ", ".join(items[:most]) + more
+
+
+def adapt_input(arrays: Arrays, layers: Iterable[Any]) -> None:
+    """Makes the first kernel one for as many channels as the model's images have.
+
+    For one channel its slices are summed: the answers are those for an image with that channel
+    three times. For others they are repeated in their order and scaled, so that the sum keeps its
+    size.
+    """
+    first = next(layer for layer in layers if layer.weights and layer.name in arrays)
+    kernel, shape = arrays[first.name][0], tuple(first.weights[0].shape)
+    theirs, ours = kernel.shape[-2], shape[-2]
+    if kernel.ndim != len(shape) or theirs == ours:
+        return
+    if ours == 1:
+        kernel = kernel.sum(axis=-2, keepdims=True)
+    else:
+        kernel = kernel[..., np.arange(ours) % theirs, :] * np.float32(theirs / ours)
+    arrays[first.name][0] = kernel
+
+
+def by_order(arrays: Arrays, layers: Iterable[Any], head: Collection[str]) -> dict[str, str]:
+    """Our name for each layer of a file, if it has as many of our shapes in our order.
+
+    Keras loads its old files so, whatever the names. There is nothing in it otherwise. The shapes
+    of the layers in `head` do not matter.
+    """
+    ours = [layer for layer in layers if layer.weights]
+    if len(arrays) != len(ours):
+        return {}
+    for found, layer in zip(arrays.values(), ours, strict=True):
+        shapes = [tuple(w.shape) for w in layer.weights]
+        if layer.name not in head and [a.shape for a in found] != shapes:
+            return {}
+    return {name: layer.name for name, layer in zip(arrays, ours, strict=True)}

@@ -24,7 +24,7 @@ def convert(
     tensors: Mapping[str, np.ndarray],
     names: Mapping[str, Sequence[TorchName]],
     layers: Iterable[Any],
-) -> dict[str, list[np.ndarray]]:
+) -> tuple[dict[str, list[np.ndarray]], list[str]]:
     """Converts a state dict.
 
     Args:
@@ -33,12 +33,13 @@ def convert(
         layers: The layers of the model, in its order.
 
     Returns:
-        Arrays in the order of the layer's weights, by layer. Layers of the checkpoint that the
-        model lacks, a classifier, are there with unconverted arrays.
+        Arrays in the order of the layer's weights, by layer, and the names of the tensors that
+        `names` does not account for. Layers of the checkpoint that the model lacks, a classifier,
+        are there with unconverted arrays.
 
     Raises:
-        MismatchError: If the checkpoint has tensors that `names` does not account for, or scales of
-            batch normalizations that the model does not have.
+        MismatchError: If the checkpoint has scales of batch normalizations that the model does not
+            have.
     """
     # What was a feature map until a `Flatten`, by the identity of the tensor.
     flattened: dict[int, tuple[int, ...]] = {}
@@ -66,11 +67,7 @@ def convert(
         if layer is not None:
             arrays = _arrays(arrays, layer, shape)
         converted[name] = arrays
-    if rest:
-        raise MismatchError(
-            f"it has tensors that belong to no layer: {', '.join(sorted(rest)[:8])}"
-        )
-    return converted
+    return converted, sorted(rest)
 
 
 def _arrays(

@@ -182,6 +182,7 @@ def test_a_failed_download_leaves_only_what_was_there(tmp_path, monkeypatch):
     others = tmp_path / "downloads" / "other.zip"
     others.parent.mkdir()
     others.write_text("of another set")
+    monkeypatch.delenv("KCC_OFFLINE")
 
     def interrupted(self):
         (tmp_path / "downloads" / "half.zip").write_text("half")

@@ -64,7 +64,7 @@ def lenet(x, functions):
 
 @pytest.mark.parametrize(("name", "render", "side"), [("LeNet5", lenet5, 32), ("LeNet", lenet, 28)])
 def test_lenets(name, render, side):
-    model = getattr(kcc, name)(classifier_activation=None)
+    model = getattr(kcc, name)(weights=None, classifier_activation=None)
     centers = [layer.get_weights() for layer in model.layers if layer.name == "rbf"]
     randomize(model)
     for values in centers:

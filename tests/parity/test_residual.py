@@ -264,7 +264,7 @@ def identity_mappings(x, ours, depths, kernels):
     ],
 )
 def test_identity_mappings(name, depths, kernels, gain):
-    model = getattr(kcc, name)(classifier_activation=None)
+    model = getattr(kcc, name)(weights=None, classifier_activation=None)
     rough.randomize(model, gain=gain)
     x = X if len(depths) == 4 else SMALL
     near(model, identity_mappings(channels_first(x), Functions(model), depths, kernels), x)

@@ -291,8 +291,7 @@ PIXELS = np.random.default_rng(2).uniform(-120, 130, (2, 227, 227, 3)).astype("f
 def compare_with(rendering, name, item, side):
     """Compares our model with a rendering of its paper that has the model's weights."""
     x = PIXELS[:, :side, :side]
-    build = getattr(kcc, name)
-    model = build(weights=None, classifier_activation=None, input_shape=x.shape[1:])
+    model = getattr(kcc, name)(weights=None, classifier_activation=None, input_shape=x.shape[1:])
     rough.randomize(model)
     near(model, rendering(channels_first(x), Functions(model), item), x)
 
@@ -442,7 +441,9 @@ def test_a_checkpoint_for_other_options(tmp_path, caplog):
 def test_a_trunk_from_a_checkpoint_with_a_classifier(theirs, ours, options, tmp_path):
     torch.save(timm.create_model(theirs).state_dict(), tmp_path / "whole.pth")
     options = {**options, "weights": tmp_path / "whole.pth"}
-    whole, trunk = (getattr(kcc, ours)(**options, include_top=top) for top in (True, False))
+    whole, trunk = (
+        getattr(kcc, ours)(weights=None, **options, include_top=top) for top in (True, False)
+    )
     for layer in trunk.layers:
         expected = whole.get_layer(layer.name).get_weights()
         for a, b in zip(layer.get_weights(), expected, strict=True):

@@ -1,0 +1,370 @@
+"""`weights`: the published sets, the cache that they are kept in, and files of other formats."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from keras_cnn_classics.cli import _common
+
+if TYPE_CHECKING:
+    from keras_cnn_classics.registry import Builder, ModelSpec, WeightsFile, WeightsSource
+
+WIDE = 130  # characters that the table with all columns takes
+
+NoTop = Annotated[bool, typer.Option("--no-top", help="Without the classifier.")]
+
+
+def list_sets(
+    pattern: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a network, or a shell-style pattern such as 'VGG*'. Of a single one, "
+            "every variant is shown.",
+            metavar="[PATTERN]",
+        ),
+    ] = "*",
+    as_json: _common.Json = False,
+) -> None:
+    """List the published weights."""
+    _common.import_keras()
+    import keras_cnn_classics as kcc
+
+    single = not set("*?[") & set(pattern)
+    if single:
+        _common.find_builder(pattern)  # an unknown one is wrong usage
+    specs = [kcc.get_builder(name).spec for name in kcc.list_models(pattern, pretrained=True)]
+    rows = [row for spec in specs for row in _rows(spec, single)]
+    if as_json:
+        print(json.dumps(rows))
+    elif rows:
+        _print(rows, single)
+    else:
+        raise ValueError(
+            f"No weights of {pattern} are published: `keras-cnn-classics weights list` shows all."
+        )
+
+
+def _rows(spec: ModelSpec, variants: bool) -> Iterator[dict[str, Any]]:
+    """A row for each published set, and for each of its variants if asked."""
+    tags: dict[int, list[str]] = {}
+    for tag, source in spec.weights.items():  # the plain tag of a set comes before its own
+        tags.setdefault(id(source), []).append(tag)
+    for first, *others in tags.values():
+        source = spec.weights[first]
+        for one in (source, *(source.variants if variants else ())):
+            yield {
+                "name": spec.name,
+                "tag": others[-1] if others else first,
+                "plain_tag": None if "/" in first else first,
+                **_facts(spec, one, source),
+                "variants": len(source.variants),
+            }
+
+
+def _facts(spec: ModelSpec, one: WeightsSource, source: WeightsSource) -> dict[str, Any]:
+    file = one.file(include_top=True)
+    whole = _place(spec, file)
+    trunk = _place(spec, one.no_top) if one.no_top else None
+    if whole:
+        size: int | None = whole.stat().st_size
+    else:  # a wider or narrower network would have to be built to count its parameters
+        size = _common.FLOAT32_BYTES * spec.params if one.options == source.options else None
+    return {
+        "bytes": size,
+        "estimated": whole is None,
+        "top1": one.top1,
+        "top5": one.top5,
+        "license": one.license,
+        "noncommercial": one.noncommercial,
+        "preprocessing": one.preprocessing,
+        "origin": one.origin,
+        "options": dict(one.options),
+        "input_size": one.input_size or spec.input_size,
+        "cached": "yes" if whole else "trunk" if trunk else "no",
+        "url": file.url,
+    }
+
+
+def _place(spec: ModelSpec, file: WeightsFile) -> Path | None:
+    """Where a file or its converted copy is cached; its hash is not looked at, which takes time."""
+    from keras_cnn_classics.weights import _download, _hub
+
+    for path in (_download.copy_of(file, spec.name), _download.cache_dir() / file.name):
+        if path and path.is_file():
+            return path
+    return _hub.find(file) if file.hub else None
+
+
+def _print(rows: list[dict[str, Any]], single: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    # Not cut off when it goes to a file.
+    console = Console(width=None if sys.stdout.isatty() else 250, markup=False, highlight=False)
+    wide = console.width >= WIDE
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for column in ("network", "tag"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("top-1 (top-5)" if wide else "top-1", no_wrap=True)
+    for column in ("cached", "licence", *(["preprocessing", "origin"] if wide else [])):
+        table.add_column(column)
+    if single:
+        table.add_column("for")
+    for row in rows:
+        tag = row["tag"] + (" *" if row["plain_tag"] else "")
+        if row["variants"] and not single:
+            tag += f" (1 of {row['variants'] + 1})"
+        options = [f"{key}={value!r}" for key, value in row["options"].items()]
+        table.add_row(
+            row["name"],
+            tag,
+            _size(row["bytes"], row["estimated"]),
+            _accuracy(row["top1"], row["top5"] if wide else None),
+            row["cached"],
+            row["license"] + (", non-commercial" if row["noncommercial"] else ""),
+            *([row["preprocessing"], row["origin"]] if wide else []),
+            *([" ".join([*options, f"size={row['input_size']}"])] if single else []),
+        )
+    console.print(table)
+    notes = [
+        f"* is what weights={tag!r} loads."
+        for tag in sorted({row["plain_tag"] for row in rows if row["plain_tag"]})
+    ]
+    notes.append(
+        f"~ is an estimate, {_common.FLOAT32_BYTES} bytes a parameter; other sizes are those of "
+        "cached files. `trunk` is the file without the classifier."
+    )
+    if not single and any(row["variants"] for row in rows):
+        notes.append("With the name of one network, all its variants are shown.")
+    if not wide:
+        notes.append("A wider window shows preprocessing and origin, too.")
+    console.print(" ".join(notes))
+
+
+def _size(size: int | None, estimated: bool = False) -> str:
+    if size is None:
+        return "-"
+    return f"{'~' * estimated}{size / 1e6:,.{1 if size < 1e7 else 0}f} MB"
+
+
+def _accuracy(top1: float | None, top5: float | None) -> str:
+    if top1 is None:
+        return "-"
+    return f"{top1:.1f}" + (f" ({top5:.1f})" if top5 is not None else "")
+
+
+def download(
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Names of networks; `weights list` shows them.", metavar="NAME..."),
+    ],
+    tag: Annotated[
+        str | None, typer.Option(help="Tag of the set. Default: imagenet, or cifar10.")
+    ] = None,
+    no_top: NoTop = False,
+    options: _common.Options = [],  # noqa: B006  Typer copies it
+    size: _common.Size = None,
+) -> None:
+    """Download published weights, to be used offline."""
+    builders = [_common.find_builder(name) for name in names]
+    parsed = [_common.parse_options(builder, options) for builder in builders]
+    for builder in builders:
+        _common.check_size(builder, size)
+    from keras_cnn_classics.weights import WeightsError
+
+    problems = []
+    for builder, arguments in zip(builders, parsed, strict=True):
+        spec = builder.spec
+        try:
+            path = _bring(builder, tag, size, include_top=not no_top, options=arguments)
+            print(f"{spec.name}: {_size(path.stat().st_size)} at {path}")
+        except (WeightsError, ValueError, OSError, ImportError) as error:
+            problems.append(f"{spec.name}: {error}")
+    if len(problems) > 1:
+        problems.insert(0, f"{len(problems)} of {len(builders)} failed")
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+def _bring(
+    builder: Builder, tag: str | None, size: int | None, *, include_top: bool, options: Any
+) -> Path:
+    """Builds a network with published weights, which brings them; gives the path of the file."""
+    from keras_cnn_classics.blocks.core import image_shape
+
+    spec = builder.spec
+    if not spec.weights:
+        raise ValueError("no weights of it are published.")
+    tag = tag or next((t for t in spec.weights if "/" not in t), "")
+    if tag not in spec.weights:
+        raise ValueError(f"--tag must be one of {', '.join(spec.weights)}. Received: {tag!r}")
+    # Not `deferred.build_empty`: in its thread, Ctrl-C would wait for the end of a download.
+    shape = image_shape(size, spec.channels) if size else None
+    builder(include_top=include_top, weights=tag, input_shape=shape, **options)
+    source = spec.weights[tag].variant(options, size or spec.input_size)
+    path = _place(spec, source.file(include_top=include_top))
+    assert path
+    return path
+
+
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Only these networks.", metavar="[NAME...]")
+    ] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove the bad files.")] = False,
+) -> None:
+    """Compare cached weights with their published hashes."""
+    _common.import_keras()
+    import keras_cnn_classics as kcc
+    from keras_cnn_classics.weights import _download, _hub
+
+    names = names or kcc.list_models(pretrained=True)
+    files, broken_off = _cached(_common.find_builder(name).spec for name in names)
+    problems = _problems(files)
+    for file, problem in zip(files, problems, strict=True):
+        said = problem or file.digest or "no hash of it is published, but it can be opened"
+        print(f"{'BAD' if problem else 'OK '} {file.path}: {said}")
+    for path in broken_off:
+        print(f"... {path}: what arrived of a download that broke off")
+    if not files:
+        print(f"None of the published weights are cached in {_download.cache_dir()}.")
+    bad = [file for file, problem in zip(files, problems, strict=True) if problem]
+    if delete:
+        for file in bad:
+            # A link in the other cache is somebody's own, and so is what it leads to.
+            if file.hub:
+                _hub.remove(file.path)
+            else:
+                file.path.unlink()
+    if bad:
+        done = "were removed" if delete else "--delete removes them"
+        raise ValueError(f"Bad files: {len(bad)} of {len(files)}; {done}.")
+
+
+class _Cached(NamedTuple):
+    path: Path
+    digest: str = ""
+    hub: bool = False
+
+
+def _cached(specs: Iterable[ModelSpec]) -> tuple[list[_Cached], list[Path]]:
+    """All files of published weights that are cached, and what broken downloads have left."""
+    from keras_cnn_classics.weights import _download, _hub
+
+    folder = _download.cache_dir()
+    found: dict[Path, _Cached] = {}
+    broken_off: dict[Path, None] = {}
+    for spec in specs:
+        for file in _files(spec):
+            copy = _download.copy_of(file, spec.name)
+            both = [_Cached(folder / file.name, file.digest), *([_Cached(copy)] if copy else [])]
+            found |= {one.path: one for one in both if one.path.is_file()}
+            hub = _hub.find(file) if file.hub else None
+            if hub:
+                found[hub] = _Cached(hub, _hub.digest(hub), hub=True)
+            parts = (folder / f"{file.name}{suffix}" for suffix in (".part", ".zip.part"))
+            broken_off |= dict.fromkeys(part for part in parts if part.is_file())
+    return list(found.values()), list(broken_off)
+
+
+def _files(spec: ModelSpec) -> Iterator[WeightsFile]:
+    for source in spec.weights.values():
+        for one in (source, *source.variants):
+            yield from (file for file in (one.top, one.no_top) if file)
+
+
+def _problems(files: Sequence[_Cached]) -> list[str]:
+    """What is wrong with each file, or nothing."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn()
+    problems = []
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("", total=sum(file.path.stat().st_size for file in files))
+        for file in files:
+            bar.update(task, description=file.path.name)
+            problems.append(_problem(file))
+            bar.advance(task, file.path.stat().st_size)
+    return problems
+
+
+def _problem(file: _Cached) -> str:
+    import h5py
+    import safetensors
+
+    from keras_cnn_classics.weights import _files
+
+    algorithm, _, expected = file.digest.partition(":")
+    try:
+        if expected:
+            found = _files.digest_of(file.path, algorithm)[: len(expected)]
+            return "" if found == expected else f"{algorithm} {expected} expected, {found} found"
+        if file.path.suffix == ".h5":
+            with h5py.File(file.path) as opened:
+                opened.visit(lambda _: None)
+        else:
+            with safetensors.safe_open(file.path, "numpy"):
+                pass
+    except Exception as error:  # readers of foreign formats have errors of their own
+        return _common.one_line(error) or type(error).__name__
+    return ""
+
+
+def convert(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="File of any format that the networks read: .keras, .h5, .safetensors, .pth...",
+            metavar="FILE",
+        ),
+    ],
+    to: Annotated[str, typer.Option(help="Name of the network.", metavar="NAME")],
+    out: Annotated[Path, typer.Option(help="The .weights.h5 to write.", metavar="FILE")],
+    options: _common.Options = [],  # noqa: B006  Typer copies it
+    classes: _common.Classes = None,
+    size: _common.Size = None,
+    no_top: NoTop = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Convert a file of weights to .weights.h5."""
+    builder = _common.find_builder(to)
+    if not out.name.endswith(".weights.h5"):
+        raise typer.BadParameter(
+            f"The name must end in .weights.h5. Received: {out}", param_hint="--out"
+        )
+    parsed = _common.parse_options(builder, options)
+    side = _common.check_size(builder, size)
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no file {file}.")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {out.parent}.")
+    if out.exists() and not force:
+        raise FileExistsError(f"{out} exists: name another file, or replace it by --force.")
+    from keras_cnn_classics.blocks.core import image_shape
+
+    _, arguments = _common.known_arguments(builder, file, classes=classes, options=parsed)
+    if size:
+        arguments["input_shape"] = image_shape(side, builder.spec.channels)
+    if no_top:
+        arguments["include_top"] = False
+    model = builder(weights=file, **arguments)
+    scratch = out.with_name(f".{os.getpid()}.{out.name}")  # Keras wants the name to end so
+    try:
+        model.save_weights(scratch)
+        os.replace(scratch, out)
+    finally:
+        scratch.unlink(missing_ok=True)
+    call = ", ".join([f'weights="{out}"', *(f"{k}={v!r}" for k, v in arguments.items())])
+    print(f"{model.count_params():,} parameters are in {out}. Use: {builder.spec.name}({call})")
