@@ -119,10 +119,24 @@ _CIFAR: tuple[tuple[Any, ...], ...] = (
         {},
     ),
     (
+        "WideResNet16_10",
+        "v0.0.166/wrn16_10_cifar10-0293-ce810d8a.pth.zip",
+        "ce810d8a17a2deb73eddb5bec8709f93278bc53e",
+        97.07,
+        {},
+    ),
+    (
         "WideResNet28_10",
         "v0.0.166/wrn28_10_cifar10-0239-fe97dcd6.pth.zip",
         "fe97dcd6d0dd8dda8e9e38e6cfa320cffb9955ce",
         97.61,
+        {},
+    ),
+    (
+        "WideResNet40_8",
+        "v0.0.166/wrn40_8_cifar10-0237-8dc84ec7.pth.zip",
+        "8dc84ec730f35c4b8968a022bc045c0665410840",
+        97.63,
         {},
     ),
 )
