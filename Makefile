@@ -15,7 +15,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 help:
 	@echo "make demo    train LeNet-5 on handwritten digits and show the results, in demo/"
 	@echo "make test    run the tests"
-	@echo "make parity  compare with PyTorch packages, which it installs"
+	@echo "make parity  compare with other packages, which it installs"
 	@echo "make test-all  run all of these, and the slow tests too"
 	@echo "make lint    check style, types and the direction of imports"
 	@echo "make docs    write the tables of models and build the site, in site/"
@@ -66,8 +66,9 @@ $(BIN)/pip:
 	@touch $@
 
 # timm and pytorchcv import torchvision, whose wheel must match the build of torch. The comparison
-# needs nothing of it, so it stays out, and timm's other needs are named here.
+# needs nothing of it, so it stays out, and timm's other needs are named here. tf2cv runs on Keras 2,
+# tf_keras, which would bring a TensorFlow of its own version.
 .venv/.installed-parity: Makefile | $(BIN)/pip
 	$(PIP) install torch==2.13.0 pyyaml huggingface_hub safetensors
-	$(PIP) install --no-deps timm==1.0.31 pytorchcv==0.0.74
+	$(PIP) install --no-deps timm==1.0.31 pytorchcv==0.0.74 tf2cv==0.0.18 tf_keras==2.21.0
 	@touch $@

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 import keras_cnn_classics as kcc
 from keras_cnn_classics import registry
-from keras_cnn_classics.applications import vgg
+from keras_cnn_classics.applications import alexnet, vgg
 from keras_cnn_classics.registry import WeightsFile, WeightsSource
 from keras_cnn_classics.testing import contracts
 from keras_cnn_classics.weights import errors, preprocessing_of
@@ -382,6 +382,39 @@ def test_published_weights(published, tmp_path):
     assert trunk.layers[1].name == "left_block1_conv1"
     assert trunk.output_shape == (None, 2, 1, 128)
     assert (tmp_path / "home/models/vgg_no_top.h5").is_file()
+
+
+def test_names_that_are_too_long_for_one_attribute(tmp_path):
+    """Keras 2 wrote them in several."""
+    model = kcc.ResNet18(**RESNET, weights=None)
+    write_legacy_h5(model, tmp_path / "theirs.h5")
+    with h5py.File(tmp_path / "theirs.h5", "a") as file:
+        names = file.attrs["layer_names"]
+        del file.attrs["layer_names"]
+        file.attrs["layer_names0"], file.attrs["layer_names1"] = names[:9], names[9:]
+    assert_from(model, kcc.ResNet18(**RESNET, weights=tmp_path / "theirs.h5"))
+
+
+def test_published_weights_for_another_size_than_the_papers(published, tmp_path):
+    """Of images, and of what the network does with them."""
+    tiny, path = kcc.AlexNetSingle.spec.tiny, tmp_path / "alexnet.h5"
+    size = {"form": "tf2cv", "input_shape": (224, 224, 3)}
+    model = kcc.AlexNetSingle(weights=None, **tiny, **size)
+    write_legacy_h5(model, path)
+    source = WeightsSource(
+        WeightsFile(path.as_uri()), options={"form": "tf2cv"}, input_size=224, classes=1000
+    )
+    builder = alexnet.alexnet.variant(
+        "SmallAlexNet", groups=1, **tiny, params=1, macs=1, weights={"mine": source}
+    )
+    ours = builder(weights="mine")
+    assert ours.input_shape == model.input_shape
+    x = np.random.default_rng(0).normal(scale=60, size=(2, 224, 224, 3)).astype("float32")
+    np.testing.assert_allclose(ours.predict_on_batch(x), model.predict_on_batch(x), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"is for images of 224x224; other sizes need"):
+        builder(weights="mine", input_shape=(227, 227, 3))
+    assert builder(weights=None).input_shape == (None, 227, 227, 3)
+    assert builder(weights="mine", include_top=False).input_shape == (None, None, None, 3)
 
 
 def test_a_fresh_head_is_logged(published, caplog):

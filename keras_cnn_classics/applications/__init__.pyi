@@ -40,9 +40,13 @@ from .resnext import ResNeXt50_32x4d as ResNeXt50_32x4d
 from .resnext import ResNeXt101_32x4d as ResNeXt101_32x4d
 from .resnext import ResNeXt101_32x8d as ResNeXt101_32x8d
 from .resnext import ResNeXt101_64x4d as ResNeXt101_64x4d
+from .wide_resnet import WideResNet16_10 as WideResNet16_10
 from .wide_resnet import WideResNet28_10 as WideResNet28_10
+from .wide_resnet import WideResNet40_8 as WideResNet40_8
 from .wide_resnet import WideResNet50_2 as WideResNet50_2
+from .wide_resnet import WideResNet101_2 as WideResNet101_2
 from .densenet import DenseNet121 as DenseNet121
+from .densenet import DenseNet161 as DenseNet161
 from .densenet import DenseNet169 as DenseNet169
 from .densenet import DenseNet201 as DenseNet201
 from .densenet import DenseNet264 as DenseNet264

@@ -207,15 +207,18 @@ def image_shape(
 ) -> tuple[int | None, ...]:
     """The shape of one image, in the global data format, after all checks.
 
-    It is the caller's, else the tensor's, else the paper's; without a classifier the paper's
+    It is the caller's, else the tensor's, else the weights', else the paper's; without a classifier
     height and width give way to any.
     """
+    size = spec.input_size
+    if isinstance(source, WeightsSource) and source.input_size:
+        size = source.input_size
     last = keras.config.image_data_format() == "channels_last"
     order = "(height, width, channels)" if last else "(channels, height, width)"
     if input_tensor is not None:
         input_shape = _tensor_shape(input_tensor, input_shape, order)
     if input_shape is None:
-        side = spec.input_size if include_top else None
+        side = size if include_top else None
         return (side, side, spec.channels) if last else (spec.channels, side, side)
 
     try:
@@ -249,10 +252,10 @@ def image_shape(
                 "`adapt_input_channels=True` makes them serve others. "
                 f"Received: {input_shape=}, read as {order}"
             )
-        if include_top and spec.fixed_top and (height, width) != (spec.input_size,) * 2:
+        if include_top and spec.fixed_top and (height, width) != (size, size):
             raise ValueError(
-                f"The published classifier of {spec.name} is for images of {spec.input_size}x"
-                f"{spec.input_size}; other sizes need `include_top=False`. Received: {input_shape=}"
+                f"The published classifier of {spec.name} is for images of {size}x{size}; "
+                f"other sizes need `include_top=False`. Received: {input_shape=}"
             )
     return tuple(None if n is None else int(n) for n in shape)
 

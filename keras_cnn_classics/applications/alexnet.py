@@ -14,13 +14,40 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import conv, exactly, max_pool
+from keras_cnn_classics.blocks.core import (
+    ceil_pool,
+    conv,
+    exactly,
+    max_pool,
+    near_pool,
+    one_of,
+)
 from keras_cnn_classics.blocks.heads import mlp
 from keras_cnn_classics.layers import LocalResponseNormalization
+
+# Arguments of the normalization, and the pool, of the paper and of published weights. Theirs are
+# for images of 224x224, whose maps the windows of pools do not fit.
+FORMS: dict[str, tuple[dict[str, Any], Callable[..., Any]]] = {
+    "paper": ({}, max_pool),
+    "tf2cv": ({"size": 11}, near_pool),
+    "pytorchcv": ({"convention": "caffe"}, ceil_pool),
+}
+
+
+def torch_names(**_: Any) -> Mapping[str, Sequence[str]]:
+    """The names of pytorchcv.
+
+    Returns:
+        Names of each layer.
+    """
+    units = ("stage1.unit1", "stage2.unit1", *(f"stage3.unit{i}" for i in (1, 2, 3)))
+    convolutions = {f"conv{i}": (f"features.{unit}.conv",) for i, unit in enumerate(units, 1)}
+    dense = {"fc6": "fc1.fc", "fc7": "fc2.fc", "predictions": "fc3"}
+    return convolutions | {name: (f"output.{theirs}",) for name, theirs in dense.items()}
 
 
 @architecture(
@@ -37,28 +64,39 @@ from keras_cnn_classics.layers import LocalResponseNormalization
     tiny={"widths": (16, 48, 64, 64, 32), "units": (32, 24)},
     notes="The paper says 224 pixels, but its 55x55 maps need 227.",
 )
-def alexnet(x: Any, *, groups: int = 2, widths: Sequence[int] = (96, 256, 384, 384, 256)) -> Any:
+def alexnet(
+    x: Any,
+    *,
+    groups: int = 2,
+    widths: Sequence[int] = (96, 256, 384, 384, 256),
+    form: str = "paper",
+) -> Any:
     """AlexNet, the winner of ILSVRC 2012.
 
     Args:
         x: Image batch.
         groups: Towers that conv2, conv4 and conv5 are split into.
         widths: Filters of the five convolutions.
+        form: `"paper"`, or `"tf2cv"` or `"pytorchcv"` for their weights. Both have pools that halve
+            upwards, whose windows hang over the near edge in tf2cv, the far one in pytorchcv; the
+            normalization sees 11 channels in tf2cv, and divides alpha by 5 in pytorchcv.
 
     Returns:
         Feature map of stride 32: 6x6 for an image of 227x227.
     """
+    one_of("form", form, tuple(FORMS))
+    normalization, pool = FORMS[form]
     n1, n2, n3, n4, n5 = exactly(5, widths, "widths")
     x = conv(x, n1, 11, 4, name="conv1", padding="valid")
-    x = LocalResponseNormalization(name="norm1")(x)
-    x = max_pool(x, name="pool1")
+    x = LocalResponseNormalization(name="norm1", **normalization)(x)
+    x = pool(x, name="pool1")
     x = conv(x, n2, 5, name="conv2", groups=groups)
-    x = LocalResponseNormalization(name="norm2")(x)
-    x = max_pool(x, name="pool2")
+    x = LocalResponseNormalization(name="norm2", **normalization)(x)
+    x = pool(x, name="pool2")
     x = conv(x, n3, 3, name="conv3")
     x = conv(x, n4, 3, name="conv4", groups=groups)
     x = conv(x, n5, 3, name="conv5", groups=groups)
-    return max_pool(x, name="pool5")
+    return pool(x, name="pool5")
 
 
 def _owt_names(**_: Any) -> Mapping[str, Sequence[str]]:
@@ -109,7 +147,14 @@ AlexNet = alexnet.variant(
     params=60_965_224,
     macs=724_406_816,
 )
-AlexNetSingle = alexnet.variant("AlexNetSingle", params=62_378_344, macs=1_135_256_096, groups=1)
+AlexNetSingle = alexnet.variant(
+    "AlexNetSingle",
+    params=62_378_344,
+    macs=1_135_256_096,
+    groups=1,
+    torch_names=torch_names,
+    torch_options={"form": "pytorchcv"},
+)
 AlexNetOWT = alexnet_owt.variant(
     "AlexNetOWT",
     params=61_100_840,

@@ -19,12 +19,16 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from keras import layers
+
 from keras_cnn_classics.applications._architecture import architecture
 from keras_cnn_classics.blocks.core import (
     ceil_pool,
     concat,
     conv_bn,
     max_pool,
+    near_pool,
+    one_of,
     smooth,
     squeeze_excite,
 )
@@ -61,6 +65,7 @@ def inception(
     bias: bool = True,
     maximum: bool = False,
     se: int = 0,
+    form: str = "caffe",
 ) -> Any:
     """The module: as GoogLeNet's, with two 3x3 convolutions for the 5x5.
 
@@ -77,6 +82,7 @@ def inception(
         bias: Whether convolutions have biases.
         maximum: Whether the pool is a maximum, not an average.
         se: Reduction of a squeeze-and-excitation at the end; 0 is none.
+        form: As in the trunk.
 
     Returns:
         A feature map with `n1 + n3 + double + n_pool` channels, or with `n3 + double` and those
@@ -91,7 +97,10 @@ def inception(
     twice = unit(twice, double, 3, name=f"{name}_double_3x3_1")
     twice = unit(twice, double, 3, name=f"{name}_double_3x3_2", **last)
     if not n1:
-        branches = [three, twice, max_pool(x, name=f"{name}_pool", padding="same")]
+        padding = "same"
+        if form == "tf2cv":
+            x, padding = layers.ZeroPadding2D(1, name=f"{name}_pool_pad")(x), "valid"
+        branches = [three, twice, max_pool(x, name=f"{name}_pool", padding=padding)]
     else:
         one = unit(x, n1, 1, name=f"{name}_1x1")
         if maximum:
@@ -104,7 +113,7 @@ def inception(
     return squeeze_excite(x, se, name=f"{name}_se") if se else x
 
 
-def body(x: Any, *, bias: bool, width: float, se: int = 0) -> Any:
+def body(x: Any, *, bias: bool, width: float, se: int = 0, form: str = "caffe") -> Any:
     """The whole trunk: two convolutions and pools, then the modules.
 
     Args:
@@ -112,20 +121,22 @@ def body(x: Any, *, bias: bool, width: float, se: int = 0) -> Any:
         bias: Whether convolutions have biases.
         width: Multiplier of every layer's filters.
         se: Reduction of a squeeze-and-excitation behind each module; 0 is none.
+        form: As in the trunk.
 
     Returns:
         A feature map of stride 32.
     """
     unit = partial(conv_bn, use_bias=bias)
+    pool = near_pool if form == "tf2cv" else ceil_pool
     x = unit(x, int(64 * width), 7, 2, name="conv1_7x7_s2", padding=3)
-    x = ceil_pool(x, name="pool1")
+    x = pool(x, name="pool1")
     x = unit(x, int(64 * width), 1, name="conv2_3x3_reduce")
     x = unit(x, int(192 * width), 3, name="conv2_3x3")
-    x = ceil_pool(x, name="pool2")
+    x = pool(x, name="pool2")
     for row, filters in INCEPTION.items():
         widths = (int(n * width) for n in filters)
         name = f"inception_{row}"
-        x = inception(x, *widths, name=name, bias=bias, maximum=row == "5b", se=se)
+        x = inception(x, *widths, name=name, bias=bias, maximum=row == "5b", se=se, form=form)
     return x
 
 
@@ -172,18 +183,21 @@ def torch_names(**_: Any) -> Mapping[str, Sequence[str]]:
     torch_preprocessing="caffe",
     tiny={"width": 0.5},
 )
-def bn_inception(x: Any, *, bias: bool = True, width: float = 1.0) -> Any:
+def bn_inception(x: Any, *, bias: bool = True, width: float = 1.0, form: str = "caffe") -> Any:
     """BN-Inception, for ImageNet.
 
     Args:
         x: Image batch.
         bias: Whether convolutions have biases, as in the published weights.
         width: Multiplier of every layer's filters; the paper has 1.
+        form: `"caffe"`, or `"tf2cv"` for its weights, with which windows of pools that do not fit
+            hang over the near edge of the map, not the far one.
 
     Returns:
         Feature map of stride 32: 7x7 for an image of 224x224.
     """
-    return body(x, bias=bias, width=width)
+    one_of("form", form, ("caffe", "tf2cv"))
+    return body(x, bias=bias, width=width, form=form)
 
 
 BNInception = bn_inception.variant(
@@ -200,6 +214,6 @@ BNInception = bn_inception.variant(
         "multiplier of 8. Average pools count the zeros beyond the edge, as Caffe's. A map of odd "
         "size, which Caffe's network cannot halve, is halved upwards. Of PyTorch's checkpoints, "
         "Cadene's wants images in mode 'caffe' (its mean of red is 128), pytorchcv's in mode "
-        "'torch'."
+        "'torch'. tf2cv has other windows at the edges of its pools: form='tf2cv'."
     ),
 )

@@ -196,6 +196,15 @@ DenseNet121 = densenet.variant(
     params=7_978_856,
     macs=2_834_161_664,
 )
+DenseNet161 = densenet.variant(
+    "DenseNet161",
+    depths=(6, 12, 36, 24),
+    growth=48,
+    features=2208,
+    params=28_681_000,
+    macs=7_727_907_072,
+    notes="From the authors' code, with a growth rate of 48.",
+)
 DenseNet169 = densenet.variant(
     "DenseNet169",
     top1_error=23.8,

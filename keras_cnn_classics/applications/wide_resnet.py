@@ -100,6 +100,20 @@ WideResNet50_2 = wide_resnet.variant(
     params=68_883_240,
     macs=11_398_021_120,
 )
+WideResNet101_2 = wide_resnet.variant(
+    "WideResNet101_2",
+    depths=(3, 4, 23, 3),
+    widen=2,
+    params=126_886_696,
+    macs=22_753_050_624,
+    notes="Not the paper's, but torchvision's: its ResNet-101 in the form of WideResNet50_2.",
+)
+WideResNet16_10 = wide_resnet_cifar.variant(
+    "WideResNet16_10", depth=16, widen=10, params=17_116_634, macs=2_412_173_568
+)
 WideResNet28_10 = wide_resnet_cifar.variant(
     "WideResNet28_10", depth=28, widen=10, top1_error=4.0, params=36_479_194, macs=5_243_328_768
+)
+WideResNet40_8 = wide_resnet_cifar.variant(
+    "WideResNet40_8", depth=40, widen=8, features=512, params=35_748_314, macs=5_172_024_320
 )

@@ -11,12 +11,25 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+from keras_cnn_classics.applications import alexnet
 from keras_cnn_classics.applications._architecture import architecture
-from keras_cnn_classics.blocks.core import conv, exactly, max_pool
+from keras_cnn_classics.blocks.core import conv, exactly, max_pool, one_of
 from keras_cnn_classics.blocks.heads import mlp
 from keras_cnn_classics.layers import LocalResponseNormalization
+
+FORMS = dict(alexnet.FORMS)
+FORMS["paper"] = {}, partial(max_pool, padding="same")
+
+
+def _halve(x: Any, number: int, form: str) -> Any:
+    normalization, pool = FORMS[form]
+    normalize = LocalResponseNormalization(name=f"norm{number}", **normalization)
+    if form == "paper":
+        return normalize(pool(x, name=f"pool{number}"))
+    return pool(normalize(x), name=f"pool{number}")
 
 
 @architecture(
@@ -25,6 +38,8 @@ from keras_cnn_classics.layers import LocalResponseNormalization
     paper="Visualizing and understanding convolutional networks",
     url="https://arxiv.org/abs/1311.2901",
     head=mlp(first=6),
+    torch_names=alexnet.torch_names,
+    torch_options={"form": "pytorchcv"},
     features=256,
     stride=32,
     min_size=53,
@@ -33,26 +48,28 @@ from keras_cnn_classics.layers import LocalResponseNormalization
     tiny={"widths": (16, 32, 32, 32, 24), "units": (32, 24)},
     notes="The contrast normalization is AlexNet's, after each pool as in figure 3.",
 )
-def zfnet(x: Any, *, widths: Sequence[int] = (96, 256, 384, 384, 256)) -> Any:
+def zfnet(x: Any, *, widths: Sequence[int] = (96, 256, 384, 384, 256), form: str = "paper") -> Any:
     """ZFNet: AlexNet with a finer first layer.
 
     Args:
         x: Image batch.
         widths: Filters of the five convolutions.
+        form: `"paper"`, or `"tf2cv"` or `"pytorchcv"` for their weights, as in `AlexNetSingle`;
+            both also normalize before each pool.
 
     Returns:
         Feature map of stride 32: 6x6 for an image of 224x224.
     """
+    one_of("form", form, tuple(FORMS))
     n1, n2, *rest = exactly(5, widths, "widths")
     x = conv(x, n1, 7, 2, name="conv1", padding=1)
-    x = max_pool(x, name="pool1", padding="same")
-    x = LocalResponseNormalization(name="norm1")(x)
+    x = _halve(x, 1, form)
     x = conv(x, n2, 5, 2, name="conv2", padding="valid")
-    x = max_pool(x, name="pool2", padding="same")
-    x = LocalResponseNormalization(name="norm2")(x)
+    x = _halve(x, 2, form)
     for i, n in enumerate(rest, 3):
         x = conv(x, n, 3, name=f"conv{i}")
-    return max_pool(x, name="pool5")
+    last = max_pool if form == "paper" else FORMS[form][1]
+    return last(x, name="pool5")
 
 
 ZFNet = zfnet.variant(

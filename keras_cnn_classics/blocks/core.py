@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_cnn_classics.layers import GroupedConv2D
+from keras_cnn_classics.layers import GroupedConv2D, OddPadding2D
 
 
 def channel_axis() -> int:
@@ -314,6 +314,19 @@ def ceil_pool(x: Any, *, name: str) -> Any:
     """
     x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(x)
     return max_pool(x, name=name)
+
+
+def near_pool(x: Any, *, name: str) -> Any:
+    """Maximum of 3x3 in steps of 2, with a first window that may hang over the near edge: tf2cv's.
+
+    Args:
+        x: Feature map, not negative.
+        name: Name of the pool, and prefix of `_pad`.
+
+    Returns:
+        A feature map of half the height and width.
+    """
+    return max_pool(OddPadding2D(name=f"{name}_pad")(x), name=name)
 
 
 def smooth(x: Any, *, name: str, count_padding: bool = False) -> Any:

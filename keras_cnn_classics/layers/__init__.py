@@ -8,7 +8,11 @@ from keras_cnn_classics.layers.lrn import LocalResponseNormalization
 from keras_cnn_classics.layers.partial_conv import PartiallyConnectedConv2D
 from keras_cnn_classics.layers.preprocessing import PreprocessInput
 from keras_cnn_classics.layers.rbf import EuclideanRBF
-from keras_cnn_classics.layers.same_padding import SameAveragePooling2D, SamePadding2D
+from keras_cnn_classics.layers.same_padding import (
+    OddPadding2D,
+    SameAveragePooling2D,
+    SamePadding2D,
+)
 from keras_cnn_classics.layers.scaled_tanh import ScaledTanh
 from keras_cnn_classics.layers.stochastic_depth import StochasticDepth
 from keras_cnn_classics.layers.subsampling import TrainableSubsampling
@@ -20,6 +24,7 @@ __all__ = [
     "FanInUniform",
     "GroupedConv2D",
     "LocalResponseNormalization",
+    "OddPadding2D",
     "PartiallyConnectedConv2D",
     "PreprocessInput",
     "SameAveragePooling2D",

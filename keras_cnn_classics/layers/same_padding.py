@@ -94,6 +94,47 @@ class SamePadding2D(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
+class OddPadding2D(keras.layers.Layer):
+    """Zeros before maps of even height or width, which make it odd, for pools as tf2cv has them.
+
+    Windows of 3x3 in steps of 2 then fit a map of any size; the first ones of an even size hang
+    over the near edge.
+
+    Args:
+        data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
+
+    Input shape:
+        4D tensor, `(batch, height, width, channels)` or `(batch, channels, height, width)`.
+
+    Output shape:
+        4D tensor of the same layout, higher and wider by at most 1.
+    """
+
+    def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.data_format = _arguments.data_format(data_format)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def call(self, inputs: Any) -> Any:
+        widths, cuts = [(0, 0)] * 4, [slice(None)] * 4
+        shape = ops.shape(inputs)
+        for axis in _area(self.data_format):
+            # What an odd size does not need is cut off again: maps may be of unknown size.
+            widths[axis], cuts[axis] = (1, 0), slice(shape[axis] % 2, None)
+        return ops.pad(inputs, widths)[tuple(cuts)]
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        shape = list(input_shape)
+        for axis in _area(self.data_format):
+            if shape[axis] is not None:
+                shape[axis] += 1 - shape[axis] % 2
+        return tuple(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "data_format": self.data_format}
+
+
+@keras.saving.register_keras_serializable(package="keras_cnn_classics")
 class SameAveragePooling2D(SamePadding2D):
     """`AveragePooling2D` with `padding="same"`, the same on every backend.
 

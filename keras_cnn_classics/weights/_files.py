@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import pickle
 import re
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,6 @@ _TF2CV = ".tf2.h5"  # with the layers of the same package's PyTorch networks
 # PyTorch's names for what TensorFlow's variables are called.
 _OF_TENSORFLOW = {
     "kernel": "weight",
-    "depthwise_kernel": "weight",
     "bias": "bias",
     "gamma": "weight",
     "beta": "bias",
@@ -58,12 +58,13 @@ def read_legacy_h5(path: Path, opened: ExitStack) -> tuple[Arrays, list[Config] 
     """
     file = opened.enter_context(h5py.File(path, "r"))
     root = file.get("model_weights", file)
-    if "layer_names" not in root.attrs:
+    layers = _list(root, "layer_names")
+    if not layers:
         raise FormatError("it is an HDF5 file, but holds no Keras weights")
     found = {}
-    for name in _strings(root.attrs["layer_names"]):
+    for name in layers:
         group = root[name]
-        arrays = [group[key] for key in _strings(group.attrs["weight_names"])]
+        arrays = [group[key] for key in _list(group, "weight_names")]
         if arrays:
             found[name] = arrays
     (model,) = _strings([file.attrs.get("model_config", "{}")])
@@ -74,21 +75,28 @@ def read_tf2cv(path: Path) -> Tensors:
     """Reads a file of tf2cv, as the state dict that pytorchcv has for the same network."""
     found = {}
     with h5py.File(path, "r") as file:
-        for layer in _strings(file.attrs["layer_names"]):
-            for name in _strings(file[layer].attrs["weight_names"]):
+        for layer in _list(file, "layer_names"):
+            for name in _list(file[layer], "weight_names"):
                 *modules, kind = name.partition(":")[0].split("/")
-                # Scopes repeat, and a convolution stands in a layer of the same name.
-                pairs = zip(modules, ["", *modules[:-1]], strict=True)
-                modules = [module for module, before in pairs if module != before]
-                modules = ["output" if m == "output1" else m for m in modules]
                 array = np.asarray(file[layer][name])
-                if kind.endswith("kernel"):
-                    # A depthwise kernel's last axis is that of the maps of each channel.
-                    depthwise = kind == "depthwise_kernel"
-                    axes = (2, 3, 0, 1) if depthwise else (3, 2, 0, 1)
-                    array = array.transpose(axes) if array.ndim == 4 else array.T
-                found[".".join((*modules, _OF_TENSORFLOW[kind]))] = array
+                if kind == "kernel":
+                    array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+                key = ".".join((*_modules_of_pytorchcv(layer, modules), _OF_TENSORFLOW[kind]))
+                if key in found:
+                    raise FormatError(f"it has two arrays for {key}")
+                found[key] = array
     return found
+
+
+def _modules_of_pytorchcv(layer: str, scopes: Sequence[str]) -> Iterator[str]:
+    """The modules of pytorchcv for the scopes of a variable in a layer of tf2cv."""
+    scopes = scopes[scopes.index(layer) :]  # a model that is called, not built, stands before it
+    if scopes[-1] == "conv":  # TensorFlow's layer, in the one that stands for PyTorch's
+        scopes = scopes[:-1]
+    for before, scope in zip(("", *scopes), scopes, strict=False):
+        # These sequences are in the names of their parts, too.
+        if scope != before or not re.fullmatch(r"features|stage\d", scope):
+            yield "output" if scope == "output1" else scope
 
 
 def read_weights_h5(path: Path, opened: ExitStack) -> Arrays:
@@ -147,6 +155,13 @@ def read_torch(path: Path) -> Tensors:
         key.removeprefix("module."): (v.float() if v.dtype == torch.bfloat16 else v).numpy()
         for key, v in state.items()
     }
+
+
+def _list(group: Any, name: str) -> list[str]:
+    """A list of names in an attribute, or in numbered ones if it is too long for one, or empty."""
+    numbered = (f"{name}{i}" for i in itertools.count())
+    parts = itertools.takewhile(group.attrs.__contains__, numbered)
+    return [one for part in (name, *parts) for one in _strings(group.attrs.get(part, ()))]
 
 
 def _strings(values: Any) -> list[str]:

@@ -16,7 +16,15 @@ import keras
 import numpy as np
 
 from keras_cnn_classics.registry import ModelSpec, WeightsSource
-from keras_cnn_classics.weights import _compare, _download, _files, _match, deferred, torch_layout
+from keras_cnn_classics.weights import (
+    _compare,
+    _download,
+    _files,
+    _match,
+    _old_keras,
+    deferred,
+    torch_layout,
+)
 from keras_cnn_classics.weights.errors import FormatError, MismatchError, WeightsError
 
 logger = logging.getLogger("keras_cnn_classics")
@@ -243,7 +251,8 @@ def _read(
         names |= ordered
     if configs is not None:
         configs = _without_auxiliary(_renamed(one, names, prefix) for one in configs)
-    return _Content({names[name]: values for name, values in arrays.items()}, configs)
+    arrays = {names[name]: values for name, values in arrays.items()}
+    return _Content(_old_keras.with_grouped_kernels(arrays, model.layers), configs)
 
 
 def _without_auxiliary(configs: Iterable[_compare.Config]) -> list[_compare.Config]:

@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from keras_cnn_classics.weights import _old_keras
 from keras_cnn_classics.weights._files import Arrays
 from keras_cnn_classics.weights.errors import MismatchError
 
 
 def our_names(theirs: Iterable[str], ours: Iterable[str], prefix: str) -> dict[str, str]:
-    """Our name for each layer of a file that has weights, if only `prefix` or numbers are others.
+    """Our name for each layer of a file with weights, if only `prefix` or what Keras calls it is.
 
     The first convolution of a process that has no name is `conv2d`, its second `conv2d_1`: a
     network that was built later starts higher, and old versions of Keras started at 1.
     """
     names = {name: name.removeprefix(prefix) for name in theirs}
+    names = {name: _old_keras.NAMES.get(plain, plain) for name, plain in names.items()}
     mine, found = _counted(ours), _counted(names.values())
     numbered: dict[str, str] = {}
     for kind in mine.keys() & found.keys():

@@ -69,7 +69,17 @@ def test_same_padding(data_format, shape, size, strides):
     check(layer, x, np.nanmean(seen, axis=3))
 
 
-@pytest.mark.parametrize("kind", [layers.SamePadding2D, layers.SameAveragePooling2D])
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("shape", [(2, 7, 9, 3), (2, 8, 10, 3), (2, 7, 10, 3), (2, 2, 1, 3)])
+def test_odd_padding(data_format, shape):
+    x = RNG.normal(size=shape).astype("float32")
+    padding = [(0, 0), *((1 - n % 2, 0) for n in shape[1:3]), (0, 0)]
+    check(layers.OddPadding2D(data_format=data_format), x, np.pad(x, padding))
+
+
+@pytest.mark.parametrize(
+    "kind", [layers.OddPadding2D, layers.SamePadding2D, layers.SameAveragePooling2D]
+)
 @pytest.mark.parametrize("shape", [(2, 7, 9, 3), (2, 8, 10, 3)])
 def test_same_padding_of_maps_of_unknown_size(kind, shape):
     x = RNG.normal(size=shape).astype("float32")

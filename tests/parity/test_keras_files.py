@@ -1,6 +1,7 @@
 """Whole models that Keras's applications saved, in both of its formats."""
 
 import importlib
+from functools import partial
 
 import h5py
 import keras
@@ -112,3 +113,102 @@ def test_other_statistics(form, tmp_path, caplog):
         x = (PIXELS / 255 - [0.5, 0.25, 0.75]) / [0.2, 0.3, 0.4]
         ours = kcc.EfficientNetB0(weights=path, **prepared)
         assert_near(answers(ours, x.astype("float32")), answers(theirs))
+
+
+def old_resnext(depths, groups, *, fixed):
+    """ResNeXt as Keras had it: depthwise convolutions whose maps are summed within each group.
+
+    With `fixed`, a convolution sums them, as in Keras 2.
+    """
+
+    def unit(x, *, name, relu=True, layer=None, filters=None, kernel=1, strides=1):
+        layer = layer or keras.layers.Conv2D(
+            filters, kernel, strides, use_bias=False, name=f"{name}_conv"
+        )
+        x = keras.layers.BatchNormalization(epsilon=1.001e-5, name=f"{name}_bn")(layer(x))
+        return keras.layers.ReLU()(x) if relu else x
+
+    def grouped(x, strides, name):
+        side, maps = -(-x.shape[1] // strides), x.shape[-1]
+        width = maps // groups
+        depthwise = keras.layers.DepthwiseConv2D(
+            3, strides, depth_multiplier=width, use_bias=False, name=f"{name}_conv"
+        )
+        x = depthwise(keras.layers.ZeroPadding2D(1)(x))
+        if not fixed:
+            x = keras.ops.reshape(x, (-1, side, side, groups, width, width))
+            return keras.ops.reshape(keras.ops.sum(x, axis=4), (-1, side, side, maps))
+        kernel = np.kron(np.eye(groups), np.tile(np.eye(width), (width, 1)))[None, None]
+        layer = keras.layers.Conv2D(maps, 1, use_bias=False, name=f"{name}_gconv", trainable=False)
+        x = layer(x)
+        layer.set_weights([kernel])
+        return x
+
+    image = keras.Input(SHAPE)
+    x = unit(keras.layers.ZeroPadding2D(3)(image), name="conv1", filters=64, kernel=7, strides=2)
+    x = keras.layers.MaxPooling2D(3, 2)(keras.layers.ZeroPadding2D(1)(x))
+    for stage, depth in enumerate(depths):
+        filters = 128 * 2**stage
+        for i in range(depth):
+            name, strides = f"conv{stage + 2}_block{i + 1}", 2 if stage and not i else 1
+            way = x
+            if not i:
+                way = unit(x, name=f"{name}_0", relu=False, filters=2 * filters, strides=strides)
+            x = unit(x, name=f"{name}_1", filters=filters)
+            x = unit(x, name=f"{name}_2", layer=partial(grouped, strides=strides, name=f"{name}_2"))
+            x = unit(x, name=f"{name}_3", relu=False, filters=2 * filters)
+            x = keras.layers.ReLU()(keras.layers.Add()([way, x]))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, keras.layers.Dense(1000, name="probs")(x))
+
+
+@pytest.mark.parametrize("fixed", [False, slow(True)])
+def test_the_hosted_resnexts(fixed, tmp_path):
+    theirs = old_resnext((3, 4, 6, 3), 32, fixed=fixed)
+    kernels = {x.name: x.get_weights() for x in theirs.layers if x.name.endswith("_gconv")}
+    randomize(theirs, gain=0.8)
+    for name, kernel in kernels.items():
+        theirs.get_layer(name).set_weights(kernel)
+    theirs.save(tmp_path / "theirs.h5")
+    path = only_weights(tmp_path / "theirs.h5")
+    x = PIXELS / 127.5 - 1
+    ours = kcc.ResNeXt50_32x4d(weights=path, classifier_activation=None, input_shape=SHAPE)
+    print(
+        "DIFF",
+        np.abs(answers(ours, x) - answers(theirs, x)).max() / np.abs(answers(theirs, x)).max(),
+    )
+    assert_near(answers(ours, x), answers(theirs, x))
+    trunk = kcc.ResNeXt50_32x4d(weights=path, include_top=False)
+    for layer in trunk.layers:
+        for a, b in zip(layer.get_weights(), ours.get_layer(layer.name).get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("name", "old"),
+    [
+        ("ResNet50", {"predictions": "probs"}),
+        (
+            "DenseNet121",
+            {"predictions": "fc1000", "conv1_conv": "conv1/conv", "conv1_bn": "conv1/bn"},
+        ),
+        ("MobileNetV2", {"predictions": "Logits"}),
+    ],
+)
+def test_names_of_old_hosted_files(name, old, tmp_path):
+    theirs = getattr(keras.applications, name)(weights=None, input_shape=SHAPE)
+    randomize(theirs)
+    path = tmp_path / "hosted.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [old.get(x.name, x.name) for x in theirs.layers]
+        for layer in theirs.layers:
+            group = file.create_group(old.get(layer.name, layer.name))
+            group.attrs["weight_names"] = [str(i) for i in range(len(layer.weights))]
+            for i, array in enumerate(layer.get_weights()):
+                group[str(i)] = array
+    for top in (True, False):
+        ours = getattr(kcc, name)(weights=path, input_shape=SHAPE, include_top=top)
+        for layer in ours.layers:
+            saved = theirs.get_layer(layer.name).get_weights() if layer.weights else []
+            for a, b in zip(layer.get_weights(), saved, strict=True):
+                np.testing.assert_array_equal(a, b)

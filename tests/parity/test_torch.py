@@ -22,6 +22,7 @@ from reference import (  # noqa: E402
     compare,
     lrn,
     near,
+    pytorchcv,
     randomize,
 )
 from rough import slow  # noqa: E402
@@ -62,7 +63,9 @@ SMALL = PREPARED | {"input_shape": (96, 96, 3)}
         slow("resnext101_32x8d", "ResNeXt101_32x8d", {}),
         slow("resnext101_64x4d", "ResNeXt101_64x4d", {}),
         ("wide_resnet50_2", "WideResNet50_2", {}),
+        slow("wide_resnet101_2", "WideResNet101_2", {}),
         ("densenet121", "DenseNet121", {}),
+        slow("densenet161", "DenseNet161", {}),
         slow("densenet169", "DenseNet169", {}),
         slow("densenet201", "DenseNet201", {}),
         ("mobilenetv1_100", "MobileNet", PYTORCH),
@@ -349,6 +352,20 @@ def figure_3(x, ours, maps):
 )
 def test_zfnet(name, maps):
     compare_with(figure_3, name, maps, 224)
+
+
+@pytest.mark.parametrize(
+    ("file", "theirs", "ours"),
+    [
+        ("alexnet", "alexnet", "AlexNetSingle"),
+        ("zfnet", "zfnet", "ZFNet"),
+        slow("zfnet", "zfnetb", "ZFNetWide"),
+    ],
+)
+def test_pytorchcvs_form(file, theirs, ours, tmp_path):
+    module = randomize(getattr(pytorchcv(file), theirs)(pretrained=False))
+    x = PIXELS[:, :224, :224]
+    compare(module, ours, tmp_path, x, form="pytorchcv", input_shape=x.shape[1:])
 
 
 def column(x, ours, items):

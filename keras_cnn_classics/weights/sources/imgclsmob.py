@@ -12,15 +12,44 @@ from keras_cnn_classics.registry import WeightsFile, WeightsSource
 
 _ROOT = "https://github.com/osmr/imgclsmob/releases/download/"
 _FIRST_INSIDE, _IN_3X3, _B = {"first_inside": True}, {"stride_in": "3x3"}, {"shortcut": "B"}
+_TF2CV = {"form": "tf2cv"}
 
 #    model, file, SHA-1, top-1, top-5, options
 _IMAGENET: tuple[tuple[Any, ...], ...] = (
+    (
+        "AlexNetSingle",
+        "v0.0.481/alexnet-1609-8ae4618e.tf2.h5.zip",
+        "8ae4618efdb64d4b2b74fc4346ff917b3d51e3b2",
+        (61.94, 83.91),
+        _TF2CV,
+    ),
+    (
+        "ZFNet",
+        "v0.0.422/zfnet-1717-9500db30.tf2.h5.zip",
+        "9500db3008e9ca8bc8f8de8101ec760e5ac8c05a",
+        (None, 82.83),
+        _TF2CV,
+    ),
+    (
+        "ZFNetWide",
+        "v0.0.422/zfnetb-1480-47533f6a.tf2.h5.zip",
+        "47533f6a367312c8b2f56202aeae0be366013116",
+        (63.72, 85.2),
+        _TF2CV,
+    ),
+    (
+        "BNInception",
+        "v0.0.405/bninception-0774-d79ba5f5.pth.zip",
+        "d79ba5f573ba2da5fea5e4c9a7f67ddd526e234b",
+        (None, 92.26),
+        {},
+    ),
     (
         "BNInception",
         "v0.0.423/bninception-0865-4cab3cce.tf2.h5.zip",
         "4cab3cce0eb1b79b872b189f5b0d9e4bb20f5ff4",
         (73.38, 91.35),
-        {},
+        _TF2CV,
     ),
     (
         "InceptionResNetV1",
@@ -90,41 +119,53 @@ _CIFAR: tuple[tuple[Any, ...], ...] = (
         {},
     ),
     (
+        "WideResNet16_10",
+        "v0.0.166/wrn16_10_cifar10-0293-ce810d8a.pth.zip",
+        "ce810d8a17a2deb73eddb5bec8709f93278bc53e",
+        97.07,
+        {},
+    ),
+    (
         "WideResNet28_10",
         "v0.0.166/wrn28_10_cifar10-0239-fe97dcd6.pth.zip",
         "fe97dcd6d0dd8dda8e9e38e6cfa320cffb9955ce",
         97.61,
         {},
     ),
+    (
+        "WideResNet40_8",
+        "v0.0.166/wrn40_8_cifar10-0237-8dc84ec7.pth.zip",
+        "8dc84ec730f35c4b8968a022bc045c0665410840",
+        97.63,
+        {},
+    ),
 )
 
 
-def _source(name: str, digest: str, options: dict[str, Any], **facts: Any) -> WeightsSource:
-    return WeightsSource(
-        top=WeightsFile(f"{_ROOT}{name}", f"sha1:{digest}"),
-        license="MIT",
-        origin="tf2cv" if ".tf2." in name else "pytorchcv",
-        options=options,
-        **facts,
-    )
+def _source(name: str, digest: str, **facts: Any) -> tuple[str, WeightsSource]:
+    publisher = "tf2cv" if ".tf2." in name else "pytorchcv"
+    file = WeightsFile(f"{_ROOT}{name}", f"sha1:{digest}")
+    return publisher, WeightsSource(top=file, license="MIT", origin=publisher, **facts)
 
 
-def _tag(data: str, name: str) -> str:
-    return f"{data}/{'tf2cv' if '.tf2.' in name else 'pytorchcv'}"
-
-
-SOURCES = {
-    model: {
-        _tag("imagenet", name): _source(
-            name, digest, options, preprocessing="torch", top1=accuracy[0], top5=accuracy[1]
+def _sources() -> dict[str, dict[str, WeightsSource]]:
+    found: dict[str, dict[str, WeightsSource]] = {}
+    for model, name, digest, (top1, top5), options in _IMAGENET:
+        publisher, source = _source(
+            name,
+            digest,
+            top1=top1,
+            top5=top5,
+            options=options,
+            input_size=224 if model == "AlexNetSingle" else None,
         )
-    }
-    for model, name, digest, accuracy, options in _IMAGENET
-} | {
-    model: {
-        _tag("cifar10", name): _source(
-            name, digest, options, preprocessing="cifar10", classes=10, top1=top1
+        found.setdefault(model, {})[f"imagenet/{publisher}"] = source
+    for model, name, digest, top1, options in _CIFAR:
+        publisher, source = _source(
+            name, digest, classes=10, preprocessing="cifar10", top1=top1, options=options
         )
-    }
-    for model, name, digest, top1, options in _CIFAR
-}
+        found.setdefault(model, {})[f"cifar10/{publisher}"] = source
+    return found
+
+
+SOURCES = _sources()
