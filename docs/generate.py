@@ -1,4 +1,4 @@
-"""Writes from the registry what documents say of the models: docs/models.md, README.md's table.
+"""Writes from the registry what documents say: docs/models.md, docs/weights.md, README.md's table.
 
 With `--check` it writes nothing and names the files that are out of date.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import keras_cnn_classics as kcc
-from keras_cnn_classics.registry import Builder, ModelSpec
+from keras_cnn_classics.registry import Builder, ModelSpec, WeightsSource
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
@@ -33,8 +33,28 @@ nothing else is said, and not of the weights offered here. Preprocessing is the 
 `preprocess_input` that the training used. Checkpoints that were trained in PyTorch give their
 answers under the options named for them; without these they load with a warning, or not at all.
 Those of timm whose names begin with `tf_` came from TensorFlow and want none. Weights are the
-tags that `weights=` downloads; published files of the others load by their path. Untrained networks
+tags that `weights=` downloads, of which [Weights](weights.md) has the facts. Untrained networks
 start from Keras's initial values, not the paper's, but for LeNet-5.
+"""
+
+WEIGHTS = """\
+<!-- Written by docs/generate.py from the registry: change that, then `make docs`. -->
+
+# Weights
+
+Every published set of weights that `weights=` downloads, by its tag. The plain tag, `imagenet` or
+`cifar10`, is that of the set in bold: the authors' own weights where they are published, else the
+ones whose recipe is nearest to the paper's. A few sets were made for a network that differs a
+little from ours; its options then come with the weights, and other values of them are refused.
+Accuracies are those that the publishers state, for one centre crop of ImageNet's validation set or
+the test set of CIFAR-10, in percent; they were not measured here. Preprocessing is the mode of
+`preprocess_input`, which `model_preprocessing(model)` knows; EfficientNet prepares images itself.
+Weights under a licence without commercial use are never in bold, and the log says so when they are
+loaded. No set of these has a class for the background.
+
+Files have the hash that their publisher states, which is compared; of PyTorch's files that is the
+beginning of it, the Hugging Face hub tells it with the file, and for Keras's MobileNets there is
+none: of these it is only seen that they are whole.
 """
 
 
@@ -118,9 +138,40 @@ def torch_options(spec: ModelSpec) -> str:
 
 
 def tags(spec: ModelSpec) -> str:
-    """The tags of the weights, and who published them."""
-    named = [f"`{tag}` ({source.origin})" for tag, source in spec.weights.items()]
-    return "; ".join(named) or "none"
+    """The tags of the weights."""
+    return ", ".join(f"`{tag}`" for tag in spec.weights) or "none"
+
+
+def weights_page() -> str:
+    columns: dict[str, Callable[[tuple[ModelSpec, str, WeightsSource]], object]] = {
+        "Model": lambda row: f"`{row[0].name}`",
+        "Tag": lambda row: bold_if_plain(row[0], row[1]),
+        "Top-1": lambda row: row[2].top1 or "-",
+        "Top-5": lambda row: row[2].top5 or "-",
+        "Size": lambda row: row[2].input_size or row[0].input_size,
+        "Preprocessing": lambda row: f"`{row[2].preprocessing}`",
+        "Options": lambda row: options_of(row[2]),
+        "Licence": lambda row: row[2].license,
+        "From": lambda row: f"[{row[2].origin}]({row[2].file(include_top=True).url})",
+    }
+    specs = [kcc.get_builder(name).spec for name in kcc.list_models(pretrained=True)]
+    rows = [
+        (spec, tag, source) for spec in specs for tag, source in spec.weights.items() if "/" in tag
+    ]
+    return f"{WEIGHTS}\n{table(columns, rows)}\n"
+
+
+def bold_if_plain(spec: ModelSpec, tag: str) -> str:
+    plain = spec.weights.get(tag.partition("/")[0])
+    return f"**`{tag}`**" if spec.weights[tag] is plain else f"`{tag}`"
+
+
+def options_of(source: WeightsSource) -> str:
+    """The options that come with the weights; several sets of files for several values say so."""
+    named = [f"`{key}={value!r}`" for key, value in source.options.items()]
+    if source.variants:
+        named.append(f"and {len(source.variants)} more, for other widths or sizes of image")
+    return ", ".join(named) or "-"
 
 
 def table(columns: Mapping[str, Callable[[Any], object]], items: Iterable[Any]) -> str:
@@ -138,6 +189,7 @@ def documents(root: Path) -> dict[Path, str]:
         raise ValueError(f"README.md must hold {BEGIN} and, after it, {END}.")
     return {
         root / "docs" / "models.md": models_page(),
+        root / "docs" / "weights.md": weights_page(),
         root / "README.md": f"{before}{BEGIN}\n{readme_table()}\n{END}{after}",
     }
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -104,7 +103,8 @@ def load(
     if torch_options and path.suffix.lower() in _files.TORCH_SUFFIXES:
         wanted = ", ".join(f"{key}={value!r}" for key, value in torch_options.items())
     with _explained(path, name, wanted), contextlib.ExitStack() as opened:
-        file = _read(path, opened, model, torch_names, classifier, whole)
+        published = isinstance(source, WeightsSource)
+        file = _read(path, opened, model, torch_names, classifier, whole, published=published)
         if adapt_input_channels:
             _match.adapt_input(file.arrays, model.layers)
         left_out = tuple if include_top else lambda: _names(whole()) - _names(model)
@@ -169,7 +169,7 @@ def _ready(
         return copy
     path, model = _download.fetch(file), whole()
     with _explained(path, name), contextlib.ExitStack() as opened:
-        content = _read(path, opened, model, torch_names)
+        content = _read(path, opened, model, torch_names, "", whole, published=True)
         layers = {layer.name: layer for layer in model.layers if layer.weights}
         _match.check(content.arrays, layers, "", left_out=tuple, unknown=content.unknown)
     try:
@@ -212,8 +212,10 @@ def _read(
     opened: contextlib.ExitStack,
     model: Any,
     torch_names: TorchNames,
-    classifier: str = "",
-    whole: Callable[[], Any] | None = None,
+    classifier: str,
+    whole: Callable[[], Any],
+    *,
+    published: bool,
 ) -> _Content:
     """Reads a file of any format, of which `opened` closes what stays open."""
     if not path.name.lower().endswith(_SUFFIXES):
@@ -235,16 +237,16 @@ def _read(
     ours = [layer.name for layer in model.layers if layer.weights]
     prefix = _match.prefix_of(arrays, ours)
     names = _match.our_names(arrays, ours, prefix)
-    if suffix == ".h5" and not set(names.values()) & set(ours):
+    if suffix == ".h5" and not set(ours) <= set(names.values()):
         ordered = _match.by_order(arrays, model.layers, {classifier})
-        if not ordered and whole is not None and len(arrays) > len(ours):
+        if not ordered and len(arrays) > len(ours):
             network = whole()
             head = _names(network) - _names(model)
             ordered = _match.by_order(arrays, network.layers, head)
-        if ordered and configs is None:
+        if ordered and configs is None and not published:
             logger.warning(
-                "%s has none of the names of %s, but its shapes in their order: it is taken for "
-                "that, and nothing in it could tell otherwise.",
+                "%s has other names than %s, but its shapes in their order: it is taken for that, "
+                "and nothing in it could tell otherwise.",
                 path,
                 model.name,
             )
@@ -309,7 +311,7 @@ def _statistics(
     """Takes the mean and the variance by which a network normalizes images, if a file has them."""
     found = None
     for name in list(arrays):
-        if re.fullmatch(r"normalization(_\d+)?", name):  # as Keras numbers its layer
+        if _match.statistics(name):
             mean, variance = (np.ravel(a) for a in arrays.pop(name)[:2])
             found = mean, variance
     for one in configs:

@@ -19,8 +19,11 @@ def our_names(theirs: Iterable[str], ours: Iterable[str], prefix: str) -> dict[s
     The first convolution of a process that has no name is `conv2d`, its second `conv2d_1`: a
     network that was built later starts higher, and old versions of Keras started at 1.
     """
+    ours = list(ours)
     names = {name: name.removeprefix(prefix) for name in theirs}
-    names = {name: _old_keras.NAMES.get(plain, plain) for name, plain in names.items()}
+    for name, plain in names.items():
+        if plain not in ours:
+            names[name] = _old_keras.NAMES.get(plain, plain)
     mine, found = _counted(ours), _counted(names.values())
     numbered: dict[str, str] = {}
     for kind in mine.keys() & found.keys():
@@ -113,6 +116,11 @@ def _differ_in_channels(found: Sequence[Any], layer: Any) -> bool:
     return len(theirs) == 4 and (*theirs[:2], theirs[3]) == (*ours[:2], ours[3])
 
 
+def statistics(name: str) -> bool:
+    """Whether Keras numbers its layer so that normalizes images."""
+    return re.fullmatch(r"normalization(_\d+)?", name) is not None
+
+
 def auxiliary(name: str) -> bool:
     """Whether a layer is part of an auxiliary classifier, which is for training only."""
     return re.match(r"aux\d", name) is not None
@@ -146,14 +154,15 @@ def adapt_input(arrays: Arrays, layers: Iterable[Any]) -> None:
 def by_order(arrays: Arrays, layers: Iterable[Any], head: Collection[str]) -> dict[str, str]:
     """Our name for each layer of a file, if it has as many of our shapes in our order.
 
-    Keras loads its old files so, whatever the names. There is nothing in it otherwise. The shapes
-    of the layers in `head` do not matter.
+    Keras loads its old files so, whatever the names, and its networks have the same order. There is
+    nothing in it otherwise. The shapes of the layers in `head` do not matter.
     """
+    theirs = [name for name in arrays if not statistics(name)]
     ours = [layer for layer in layers if layer.weights]
-    if len(arrays) != len(ours):
+    if len(theirs) != len(ours):
         return {}
-    for found, layer in zip(arrays.values(), ours, strict=True):
+    for name, layer in zip(theirs, ours, strict=True):
         shapes = [tuple(w.shape) for w in layer.weights]
-        if layer.name not in head and [a.shape for a in found] != shapes:
+        if layer.name not in head and [a.shape for a in arrays[name]] != shapes:
             return {}
-    return {name: layer.name for name, layer in zip(arrays, ours, strict=True)}
+    return {name: layer.name for name, layer in zip(theirs, ours, strict=True)}

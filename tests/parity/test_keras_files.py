@@ -10,6 +10,7 @@ import pytest
 from rough import assert_near, randomize, slow
 
 import keras_cnn_classics as kcc
+from keras_cnn_classics.weights import deferred
 
 SHAPE = (64, 64, 3)
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -212,3 +213,27 @@ def test_names_of_old_hosted_files(name, old, tmp_path):
             saved = theirs.get_layer(layer.name).get_weights() if layer.weights else []
             for a, b in zip(layer.get_weights(), saved, strict=True):
                 np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("VGG16", "ResNet50", "ResNet50V2", "InceptionV3", "InceptionResNetV2", "Xception"),
+        *("DenseNet121", "MobileNet", "MobileNetV2", "NASNetMobile", "EfficientNetB0"),
+        *map(slow, ("VGG19", "ResNet101", "ResNet152", "ResNet101V2", "ResNet152V2")),
+        *map(slow, ("DenseNet169", "DenseNet201", "EfficientNetB4", "EfficientNetB7")),
+    ],
+)
+@pytest.mark.parametrize("include_top", [True, False])
+def test_layers_have_keras_order(name, include_top):
+    """By which Keras loads its published files, and we do where their names are not ours."""
+    keras.backend.clear_session()
+    options = {"weights": None, "include_top": include_top}
+    theirs, ours = (
+        [layer.name for layer in model.layers if layer.weights]
+        for model in (
+            deferred.build_empty(partial(getattr(package, name), **options))
+            for package in (keras.applications, kcc)
+        )
+    )
+    assert [one for one in theirs if one != "normalization"] == ours
