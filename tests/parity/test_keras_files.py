@@ -81,7 +81,7 @@ def test_the_hosted_efficientnets(hosted, monkeypatch, tmp_path, caplog):
     assert_near(answers(ours), answers(efficientnet(MEAN, STD**2)))
     module = importlib.import_module("keras.src.applications.efficientnet")
     monkeypatch.setattr(module.file_utils, "get_file", lambda *_, **__: str(hosted))
-    theirs = keras.applications.EfficientNetB0(include_top=False, input_shape=SHAPE, weights=None)
+    theirs = keras.applications.EfficientNetB0(include_top=False, input_shape=SHAPE)
     assert sum(isinstance(x, keras.layers.Rescaling) for x in theirs.layers) == 2
     for form in ("keras", "h5", "weights.h5"):
         path = tmp_path / f"theirs.{form}"
