@@ -434,6 +434,35 @@ def test_a_checkpoint_that_does_not_fit_leaves_no_copy(publish, tmp_path):
     assert not list((tmp_path / "home/models").glob("*.weights.h5"))
 
 
+def test_a_copy_that_was_damaged_says_what_to_do(publish, tmp_path):
+    from keras_cnn_classics.applications import resnet
+
+    builder = publish(resnet, "resnet", "ResNet18", imagenet=source("theirs.safetensors"))
+    copy = tmp_path / "home/models/theirs.safetensors.SmallResNet18.weights.h5"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(b"not much")
+    with pytest.raises(errors.FormatError, match=r"SmallResNet18\.weights\.h5 .*remove the file"):
+        builder()
+
+
+@pytest.mark.parametrize("name", ["theirs.pth", "theirs.safetensors"])
+def test_a_package_that_is_missing_is_found_out_before_a_download(
+    publish, name, tmp_path, monkeypatch
+):
+    from keras_cnn_classics.applications import resnet
+    from keras_cnn_classics.weights import _files
+
+    builder = publish(resnet, "resnet", "ResNet18", imagenet=source(name))
+    monkeypatch.setattr(_files.importlib.util, "find_spec", lambda _: None)
+    if name.endswith("pth"):
+        with pytest.raises(ImportError, match=r"theirs\.pth needs PyTorch: pip install torch"):
+            builder()
+    else:
+        write_checkpoint(builder, builder(weights=None), tmp_path / name)
+        builder()
+    assert (tmp_path / "home/models" / name).is_file() == (not name.endswith("pth"))
+
+
 def test_options_come_with_the_weights(publish, tmp_path):
     from keras_cnn_classics.applications import resnet
 

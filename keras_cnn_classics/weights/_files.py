@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import itertools
 import json
 import pickle
@@ -41,6 +42,17 @@ _OF_TENSORFLOW = {
 def is_foreign(name: str) -> bool:
     """Whether a file of this name has another layout than Keras's, and other names of layers."""
     return name.lower().endswith((*TORCH_SUFFIXES, _TF2CV))
+
+
+def check_reader(name: str) -> None:
+    """Refuses a file that needs a package which is not there.
+
+    Raises:
+        ImportError: For a file of PyTorch's own format, without PyTorch.
+    """
+    torchs = name.lower().endswith(TORCH_SUFFIXES) and not name.lower().endswith(".safetensors")
+    if torchs and importlib.util.find_spec("torch") is None:
+        raise ImportError(f"Reading {name} needs PyTorch: pip install torch.")
 
 
 def read_foreign(path: Path) -> Tensors:
@@ -135,10 +147,9 @@ def read_safetensors(path: Path) -> Tensors:
 
 def read_torch(path: Path) -> Tensors:
     """Reads a PyTorch checkpoint, never running code that it may contain."""
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(f"Reading {path.name} needs PyTorch: pip install torch.") from error
+    check_reader(path.name)
+    import torch
+
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -102,8 +102,8 @@ def load(
     wanted = ""
     if torch_options and path.suffix.lower() in _files.TORCH_SUFFIXES:
         wanted = ", ".join(f"{key}={value!r}" for key, value in torch_options.items())
-    with _explained(path, name, wanted), contextlib.ExitStack() as opened:
-        published = isinstance(source, WeightsSource)
+    published = isinstance(source, WeightsSource)
+    with _explained(path, name, wanted, published), contextlib.ExitStack() as opened:
         file = _read(path, opened, model, torch_names, classifier, whole, published=published)
         if adapt_input_channels:
             _match.adapt_input(file.arrays, model.layers)
@@ -126,7 +126,7 @@ def _prepares(config: _compare.Config) -> bool:
 
 
 @contextlib.contextmanager
-def _explained(path: Path, name: str, wanted: str = "") -> Iterator[None]:
+def _explained(path: Path, name: str, wanted: str = "", cached: bool = False) -> Iterator[None]:
     """Makes every error that a file's contents cause one of `WeightsError` that names the file."""
     try:
         yield
@@ -134,9 +134,11 @@ def _explained(path: Path, name: str, wanted: str = "") -> Iterator[None]:
         raise
     except Exception as error:  # readers of foreign formats have errors of their own
         reason = " ".join(str(error).split()) or type(error).__name__
-        if wanted and isinstance(error, MismatchError):
-            reason += f"; PyTorch's checkpoints mostly want {wanted}"
         kind = type(error) if isinstance(error, WeightsError) else FormatError
+        if wanted and kind is MismatchError:
+            reason += f"; PyTorch's checkpoints mostly want {wanted}"
+        elif cached and kind is FormatError:
+            reason += "; remove the file, and the next call gets it anew"
         raise kind(f"{path} does not hold the weights of this {name}: {reason}") from error
 
 
@@ -167,6 +169,7 @@ def _ready(
         return _download.fetch(file)
     if copy.is_file():
         return copy
+    _files.check_reader(file.name)  # before a download that would be in vain
     path, model = _download.fetch(file), whole()
     with _explained(path, name), contextlib.ExitStack() as opened:
         content = _read(path, opened, model, torch_names, "", whole, published=True)
