@@ -398,3 +398,31 @@ def test_adaptive_average_pooling(side, data_format):
             left, right = int(np.floor(j * width / side)), int(np.ceil((j + 1) * width / side))
             expected[:, i, j] = X[:, top:bottom, left:right].mean((1, 2))
     check(layers.AdaptiveAveragePooling(side, data_format=data_format), X, expected)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("mode", ["caffe", "torch", "tf"])
+def test_preprocess_input(mode, channels, data_format):
+    x = RNG.uniform(0, 255, (2, 5, 4, channels)).astype("float32")
+    if mode == "tf":
+        expected = x / 127.5 - 1
+    else:
+        mean = np.array([103.939, 116.779, 123.68] if mode == "caffe" else [0.485, 0.456, 0.406])
+        std = np.ones(3) if mode == "caffe" else np.array([0.229, 0.224, 0.225])
+        pixels = x if mode == "caffe" else x / 255
+        if mode == "caffe" and channels > 1:
+            pixels = pixels[..., [2, 1, 0, 3][:channels]]
+        mean, std = (
+            np.append(three, three.mean())[:channels] if channels > 1 else three.mean()
+            for three in (mean, std)
+        )
+        expected = (pixels - mean) / std
+    check(layers.PreprocessInput(mode, data_format=data_format), x, expected)
+
+
+def test_preprocess_input_takes_known_modes():
+    with pytest.raises(ValueError, match="Received: mode='gray'"):
+        layers.PreprocessInput("gray")
+    with pytest.raises(ValueError, match="Received: data_format='NCHW'"):
+        layers.PreprocessInput("tf", data_format="NCHW")
