@@ -37,6 +37,17 @@ NAMES = (
 
 INTEGERS = (int, np.integer)
 
+# What other packages call the arguments of a builder.
+_ELSEWHERE = {
+    "pretrained": "weights",
+    "num_classes": "classes",
+    "in_chans": "input_shape",
+    "global_pool": "pooling",
+    "drop_rate": "dropout",
+    "drop_path_rate": "drop_connect",
+    "include_rescaling": "include_preprocessing",
+}
+
 # Options without weights, which do nothing in use.
 TRAINING = ("dropout", "drop_connect", "survival")
 
@@ -48,6 +59,7 @@ def check_options(
     for key, value in given.items():
         if key not in known:
             near = difflib.get_close_matches(key, [*known, *NAMES], n=1)
+            near = [_ELSEWHERE[key]] if key in _ELSEWHERE else near
             guess = f" Did you mean `{near[0]}`?" if near else ""
             names = ", ".join(f"`{option}`" for option in known) or "none"
             raise TypeError(f"{model} takes the options {names}.{guess} Received: {key}={value!r}")
@@ -198,23 +210,30 @@ def _source(spec: ModelSpec, weights: Any) -> WeightsSource | Path | None:
         return spec.weights[weights]
     if isinstance(weights, (str, os.PathLike)) and Path(weights).is_file():
         return Path(weights)
-    if weights == "imagenet":
+    if weights == "imagenet" and not spec.weights:
         raise ValueError(
             f"No weights are registered for {spec.name}: use weights=None, the path of a weights "
-            f"file, or {_nearest(spec)}, which has some. Received: weights='imagenet'"
+            f"file{_nearest(spec)}. Received: weights='imagenet'"
         )
     tags = ", ".join(repr(tag) for tag in spec.weights)
+    key = str(weights).lower().replace("_", "-")
+    near = [tag for tag in spec.weights if tag.endswith(key) and key]
+    near = near or difflib.get_close_matches(key, spec.weights, n=1)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(
         f"`weights` of {spec.name} must be None, {tags + ', ' if tags else ''}or the path of a "
-        f"file that exists. Received: weights={weights!r}"
+        f"file that exists.{guess} Received: weights={weights!r}"
     )
 
 
 def _nearest(spec: ModelSpec) -> str:
-    """The model with weights that is closest: of the family if possible, then by year."""
+    """Names the model with weights that is closest: of the family if possible, then by year."""
     others = [registry.get_builder(name).spec for name in registry.list_models(pretrained=True)]
-    nearest = min(others, key=lambda s: (s.family != spec.family, abs(s.year - spec.year)))
-    return nearest.name
+    alike = [s for s in others if s.default_weights and s.channels == spec.channels]
+    if not alike:
+        return ""
+    nearest = min(alike, key=lambda s: (s.family != spec.family, abs(s.year - spec.year)))
+    return f", or {nearest.name}, which has some"
 
 
 def image_shape(

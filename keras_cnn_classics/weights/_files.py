@@ -56,7 +56,10 @@ def check_reader(name: str) -> None:
     """
     torchs = name.lower().endswith(TORCH_SUFFIXES) and not name.lower().endswith(".safetensors")
     if torchs and importlib.util.find_spec("torch") is None:
-        raise ImportError(f"Reading {name} needs PyTorch: pip install torch.")
+        raise ImportError(
+            f"Reading {name} needs PyTorch: pip install torch. Published sets whose files end in "
+            ".safetensors or .h5 do without."
+        )
 
 
 def read_foreign(path: Path) -> Tensors:
