@@ -589,6 +589,19 @@ def test_a_converted_file_knows_its_network(publish, tmp_path):
         contracts.tiny(kcc.ResNet50, weights=copy, stride_in="3x3")
 
 
+def test_published_weights_of_a_network_that_prepares_images_itself(publish, tmp_path):
+    from keras_cnn_classics.applications import efficientnet
+
+    theirs = source("theirs.safetensors", preprocessing="none")
+    builder = publish(efficientnet, "efficientnet", "EfficientNetB0", imagenet=theirs)
+    model = builder(weights=None)
+    write_checkpoint(builder, model, tmp_path / "theirs.safetensors")
+    for options, mode in (({}, "none"), ({"include_preprocessing": False}, "torch")):
+        again = builder(input_shape=(32, 32, 3), **options)
+        assert model_preprocessing(again).keywords["mode"] == mode
+        np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
+
+
 def test_auxiliary_classifiers_of_published_weights(publish, tmp_path, caplog):
     from keras_cnn_classics.applications import googlenet
 

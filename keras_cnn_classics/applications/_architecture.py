@@ -232,9 +232,9 @@ def _make_builder(parts: _Parts) -> Builder:
                 )
             # A file's network may say how it wants images; weights alone leave that open.
             facts = Preparation(
-                said or mode,
+                mode if prepares else said or mode,
                 adapted=adapt_input_channels,
-                sure=said is not None or not isinstance(source, Path),
+                sure=prepares or said is not None or not isinstance(source, Path),
                 inside=prepare or _normalization(made) if include_preprocessing else None,
             )
             if prepare is not None:
