@@ -447,7 +447,7 @@ def publish(monkeypatch, tmp_path):
         spec = kcc.get_builder(of).spec
         row = {**spec.config, **spec.tiny}
         return getattr(module, trunk).variant(
-            f"Small{of}", params=1, macs=1, weights=sources, **row
+            f"Small{of}", params=1, macs=1, features=1, weights=sources, **row
         )
 
     return make

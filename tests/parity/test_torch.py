@@ -443,9 +443,7 @@ def test_a_checkpoint_for_other_options(tmp_path, caplog):
 def test_a_trunk_from_a_checkpoint_with_a_classifier(theirs, ours, options, tmp_path):
     torch.save(timm.create_model(theirs).state_dict(), tmp_path / "whole.pth")
     options = {**options, "weights": tmp_path / "whole.pth"}
-    whole, trunk = (
-        getattr(kcc, ours)(**options, include_top=top) for top in (True, False)
-    )
+    whole, trunk = (getattr(kcc, ours)(**options, include_top=top) for top in (True, False))
     for layer in trunk.layers:
         expected = whole.get_layer(layer.name).get_weights()
         for a, b in zip(layer.get_weights(), expected, strict=True):
