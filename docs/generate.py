@@ -54,7 +54,8 @@ loaded. No set of these has a class for the background.
 
 Files have the hash that their publisher states, which is compared; of PyTorch's files that is the
 beginning of it, the Hugging Face hub tells it with the file, and for Keras's MobileNets there is
-none: of these it is only seen that they are whole.
+none: of these it is only seen that they are whole. Those that end in `.pth` or `.th` need PyTorch
+to be converted, once; the others do not.
 """
 
 
@@ -151,6 +152,7 @@ def weights_page() -> str:
         "Size": lambda row: row[2].input_size or row[0].input_size,
         "Preprocessing": lambda row: f"`{row[2].preprocessing}`",
         "Options": lambda row: options_of(row[2]),
+        "File": lambda row: f"`.{row[2].file(include_top=True).name.rpartition('.')[2]}`",
         "Licence": lambda row: row[2].license,
         "From": lambda row: f"[{row[2].origin}]({row[2].file(include_top=True).url})",
     }

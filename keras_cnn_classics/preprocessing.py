@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import logging
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +14,8 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 import numpy as np
+
+logger = logging.getLogger("keras_cnn_classics")
 
 
 @dataclass(frozen=True)
@@ -130,14 +133,41 @@ def preprocess_input(
     return (x * library.constant(facts.scale) - library.constant(mean)) / library.constant(std)
 
 
-# How the images of each network of the package are prepared, by its layers, of which a model that
-# is made of it has some at least.
-_MODES_OF_LAYERS: weakref.WeakKeyDictionary[Any, tuple[str, bool]] = weakref.WeakKeyDictionary()
+@dataclass(frozen=True)
+class Preparation:
+    """How the images of a network are prepared.
+
+    Attributes:
+        mode: Mode of `preprocess_input`.
+        adapted: Whether its weights were made to fit images of other channels.
+        sure: Whether the weights say so; a file of weights alone does not.
+        inside: The layer of the network that prepares images, if it does that itself.
+    """
+
+    mode: str
+    adapted: bool
+    sure: bool
+    inside: Any = None
+
+    def warn_if_unsure(self, name: str) -> None:
+        """Logs that the mode is a guess, if it is."""
+        if not self.sure:
+            logger.warning(
+                "%s: the file of its weights does not say how images are prepared: mode %r is "
+                "taken, as such files mostly want it.",
+                name,
+                self.mode,
+            )
 
 
-def remember(layers: Iterable[Any], mode: str, *, adapted: bool) -> None:
+# By the layers of each network of the package, of which a model that is made of it has some.
+_PREPARATIONS: weakref.WeakKeyDictionary[Any, Preparation] = weakref.WeakKeyDictionary()
+
+
+def remember(layers: Iterable[Any], facts: Preparation) -> None:
     """Notes how the images of the network are prepared that has these layers."""
-    _MODES_OF_LAYERS.update(dict.fromkeys(layers, (mode, adapted)))
+    inside = facts.inside and weakref.ref(facts.inside)
+    _PREPARATIONS.update(dict.fromkeys(layers, dataclasses.replace(facts, inside=inside)))
 
 
 def model_preprocessing(model: Any) -> Callable[..., Any]:
@@ -145,7 +175,8 @@ def model_preprocessing(model: Any) -> Callable[..., Any]:
 
     It follows the weights that the network was built with: `VGG16(weights="imagenet")` wants
     `"caffe"`, `VGG16(weights="imagenet/timm-tv")` wants `"torch"`. A model that prepares images
-    itself wants none.
+    itself wants none. A file of weights alone does not say what they want: what such files mostly
+    want is taken, and a warning logged. `load_weights` of another set changes nothing here.
 
     Args:
         model: A network of this package, or a model that contains one.
@@ -156,21 +187,31 @@ def model_preprocessing(model: Any) -> Callable[..., Any]:
 
     Raises:
         ValueError: If the model holds no network that this process has built, as one from a saved
-            file does not, or several whose images are prepared in different ways.
+            file or a clone does not, or several whose images are prepared in different ways.
     """
+    if not hasattr(model, "_flatten_layers"):
+        raise ValueError(f"`model` must be a Keras model. Received: {model!r}")
     layers = {id(layer): layer for layer in model._flatten_layers()}.values()
-    found = {_MODES_OF_LAYERS[layer] for layer in layers if layer in _MODES_OF_LAYERS}
-    if any(getattr(layer, "prepares_images", False) for layer in layers):
-        found.add(("none", False))
-    if len(found) != 1:
-        what = " and ".join(sorted({mode for mode, _ in found})) or "nothing"
+    known = (_PREPARATIONS[layer] for layer in layers if layer in _PREPARATIONS)
+    found = {id(facts): facts for facts in known}
+    wanted = set()
+    for facts in found.values():
+        inside = facts.inside is not None and any(facts.inside() is layer for layer in layers)
+        wanted.add(("none", False) if inside else (facts.mode, facts.adapted))
+        if not inside:
+            facts.warn_if_unsure(model.name)
+    if not found and any(getattr(layer, "prepares_images", False) for layer in layers):
+        wanted.add(("none", False))
+    if len(wanted) != 1:
+        modes = " and ".join(repr(mode) for mode, _ in sorted(wanted))
         raise ValueError(
             "The model must hold one network that `keras_cnn_classics` has built in this process; "
-            "a saved file does not say how images were prepared. Call `preprocess_input` with the "
-            "mode, or build the network with `include_preprocessing=True` before it is saved. "
-            f"Received a model with {what} known of it."
+            "neither a saved file nor a clone says how images are prepared. Call "
+            "`preprocess_input` with the mode, or build the network with "
+            "`include_preprocessing=True` before it is saved. Received a model "
+            f"{f'whose networks want {modes}' if modes else 'of which nothing is known'}."
         )
-    ((mode, adapted),) = found
+    ((mode, adapted),) = wanted
     return functools.partial(preprocess_input, mode=mode, adapt_channels=adapted)
 
 

@@ -112,6 +112,38 @@ def test_a_misspelt_column_of_a_table_fails_at_import():
 def test_nearest_model_with_weights():
     with pytest.raises(ValueError, match=r"VGG11, which has some. Received: weights='imagenet'"):
         kcc.VGG16C(weights="imagenet")
+    with pytest.raises(ValueError, match=r"LeNet5: use .* weights file\. Received"):
+        kcc.LeNet5(weights="imagenet")  # nothing that has some is for grey images
+
+
+@pytest.mark.parametrize(
+    ("given", "guess"),
+    [
+        ("ImageNet", "imagenet"),
+        ("imagenet/timm_tv", "imagenet/timm-tv"),
+        ("a1", "imagenet/timm-a1"),
+        ("timm-a1", "imagenet/timm-a1"),
+        ("imagnet", "imagenet"),
+    ],
+)
+def test_misspelt_tags(given, guess):
+    with pytest.raises(ValueError, match=f"Did you mean '{guess}'\\? Received: weights='{given}'"):
+        kcc.ResNet50(weights=given)
+
+
+def test_the_tags_that_there_are():
+    with pytest.raises(
+        ValueError, match=r"must be None, 'cifar10', .*Received: weights='imagenet'"
+    ):
+        kcc.ResNet20(weights="imagenet")
+    with pytest.raises(ValueError, match=r"exists\. Received: weights=''"):
+        kcc.ResNet50(weights="")
+
+
+@pytest.mark.parametrize(("given", "ours"), [("pretrained", "weights"), ("num_classes", "classes")])
+def test_what_other_packages_call_it(given, ours):
+    with pytest.raises(TypeError, match=f"Did you mean `{ours}`"):
+        kcc.ResNet50(**{given: True})
 
 
 def test_importing_is_lazy():

@@ -111,9 +111,7 @@ def test_pickles_are_read_without_running_code(tmp_path):
             return (open, (str(tmp_path / "touched"), "w"))
 
     torch.save({"features.0.weight": Evil()}, tmp_path / "evil.pth")
-    with pytest.raises(
-        errors.UnsafeError, match="VGG11: it is damaged, or holds more than tensors"
-    ):
+    with pytest.raises(errors.UnsafeError, match="VGG11: it holds more than tensors"):
         kcc.VGG11(**TINY, weights=tmp_path / "evil.pth")
     assert not (tmp_path / "touched").exists()
 

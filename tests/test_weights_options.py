@@ -1,6 +1,7 @@
 """Weights for another network than the file's: other channels, classes, layers, names, pixels."""
 
 import logging
+import zipfile
 
 import h5py
 import keras
@@ -13,7 +14,7 @@ from keras_cnn_classics import registry
 from keras_cnn_classics.preprocessing import model_preprocessing, preprocess_input
 from keras_cnn_classics.registry import WeightsFile, WeightsSource
 from keras_cnn_classics.testing import contracts
-from keras_cnn_classics.weights import errors, torch_layout
+from keras_cnn_classics.weights import _copies, _files, errors, torch_layout
 
 TINY = {"width": 16, "units": (32, 24), "input_shape": (32, 32, 3), "classes": 5}
 PIXELS = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
@@ -218,12 +219,12 @@ def test_efficientnet_prepares_images_itself_unless_told():
 def test_a_model_whose_preprocessing_nobody_knows(tmp_path):
     model = kcc.VGG11(**TINY, weights=None)
     model.save(tmp_path / "plain.keras")
-    with pytest.raises(ValueError, match=r"include_preprocessing=True.*nothing known"):
+    with pytest.raises(ValueError, match=r"include_preprocessing=True.*nothing is known"):
         model_preprocessing(keras.saving.load_model(tmp_path / "plain.keras"))
     other = kcc.MobileNet(alpha=0.25, input_shape=(32, 32, 3), weights=None, include_top=False)
     image = keras.Input((32, 32, 3))
     both = keras.Model(image, [model(image), other(image)])
-    with pytest.raises(ValueError, match="caffe and tf known"):
+    with pytest.raises(ValueError, match="want 'caffe' and 'tf'"):
         model_preprocessing(both)
 
 
@@ -291,6 +292,26 @@ def test_flags_are_true_or_false(flag):
         kcc.VGG16(weights=None, **{flag: "yes"})
 
 
+def test_options_that_contradict_published_weights_are_refused_all_the_same():
+    """They fit, and would answer otherwise: here no shape tells."""
+    with pytest.raises(ValueError, match=r"stride_in='3x3'.*Received: stride_in='1x1'"):
+        kcc.ResNet50(weights="imagenet/timm-a1", stride_in="1x1", skip_mismatch=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("EfficientNetB0", {"drop_connect": 0.3}), ("ResNet18", {"depths": [2, 2, 2, 2]})],
+)
+def test_options_of_training_and_other_types_contradict_nothing(name, options):
+    with pytest.raises(errors.OfflineError):  # which comes after all checks
+        kcc.build(name, **options)
+
+
+def test_a_width_that_is_not_published_names_those_that_are():
+    with pytest.raises(ValueError, match=r"alpha=1\.0 or 0\.75 or 0\.5 or 0\.25\. .*alpha=0\.6"):
+        kcc.MobileNet(alpha=0.6)
+
+
 # Keras's old files by their order
 
 
@@ -349,6 +370,68 @@ def test_a_whole_models_connections_are_compared_whatever_its_names(alike, tmp_p
         np.testing.assert_array_equal(a, b)
 
 
+# Files that are not what they seem
+
+
+@pytest.mark.parametrize("form", ["weights.h5", "h5"])
+@pytest.mark.parametrize("kind", ["external", "virtual", "soft link", "external link"])
+def test_arrays_from_elsewhere_are_not_read(saved, form, kind, tmp_path):
+    """HDF5 could take them from any file of the machine."""
+    path, secret = tmp_path / f"bad.{form}", tmp_path / "secret"
+    secret.write_bytes(bytes(range(64)))
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = np.ones(16, "float32")
+    if form == "h5":
+        write_old_h5(saved[0], path)
+        place = "mine_0x/w1"
+    else:
+        path.write_bytes(saved[1].read_bytes())
+        place = "layers/conv2d/vars/1"
+    with h5py.File(path, "a") as file:
+        del file[place]
+        if kind == "external":
+            file.create_dataset(place, (16,), "f4", external=[(str(secret), 0, 64)])
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout((16,), "f4")
+            layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", (16,))
+            file.create_virtual_dataset(place, layout)
+        elif kind == "soft link":
+            file[place] = h5py.SoftLink("/elsewhere")
+        else:
+            file[place] = h5py.ExternalLink(str(tmp_path / "other.h5"), "x")
+    with pytest.raises(errors.UnsafeError, match="not in it, but"):
+        kcc.VGG11(**TINY, weights=path)
+
+
+def test_a_saved_model_that_would_fill_the_disk(saved, tmp_path):
+    saved[0].save(tmp_path / "good.keras")
+    with (
+        zipfile.ZipFile(tmp_path / "good.keras") as good,
+        zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        bomb.writestr("config.json", good.read("config.json"))
+        bomb.writestr("model.weights.h5", b"\0" * 50_000_000)
+    with pytest.raises(errors.UnsafeError, match="50,000,000 bytes unpacked"):
+        kcc.VGG11(**TINY, weights=tmp_path / "bomb.keras")
+
+
+@pytest.mark.parametrize("form", ["weights.h5", "h5", "keras", "safetensors", "pth"])
+def test_a_page_of_text_is_called_so(form, tmp_path):
+    (tmp_path / f"page.{form}").write_text("\n<!-- login --><html></html>")
+    with pytest.raises(errors.FormatError, match="page of text"):
+        kcc.VGG11(**TINY, weights=tmp_path / f"page.{form}")
+
+
+def test_the_other_layout_of_keras_is_called_so(saved, tmp_path):
+    model, path = saved
+    (tmp_path / "new.h5").write_bytes(path.read_bytes())
+    with pytest.raises(errors.FormatError, match=r"names end in \.weights\.h5: rename it"):
+        kcc.VGG11(**TINY, weights=tmp_path / "new.h5")
+    write_old_h5(model, tmp_path / "old.weights.h5")
+    with pytest.raises(errors.FormatError, match=r"names end in \.h5: rename it"):
+        kcc.VGG11(**TINY, weights=tmp_path / "old.weights.h5")
+
+
 # Published weights, from a mirror
 
 
@@ -386,8 +469,9 @@ def test_a_checkpoint_is_converted_once(publish, tmp_path):
     for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     home = tmp_path / "home/models"
-    copy = home / "theirs.safetensors.SmallResNet18.weights.h5"
+    copy = _copies.find(builder.spec.weights["imagenet"].top, "SmallResNet18")
     assert sorted(one.name for one in home.glob("t*")) == ["theirs.safetensors", copy.name]
+    assert copy.name.startswith("theirs.safetensors.SmallResNet18.")
     (home / "theirs.safetensors").unlink()
     (tmp_path / "theirs.safetensors").unlink()
     before = copy.stat().st_mtime_ns
@@ -406,7 +490,6 @@ def test_a_checkpoint_is_converted_once(publish, tmp_path):
 
 def test_a_copy_that_cannot_be_kept_is_not_needed(publish, tmp_path, monkeypatch, caplog):
     from keras_cnn_classics.applications import resnet
-    from keras_cnn_classics.weights import _files
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -434,15 +517,22 @@ def test_a_checkpoint_that_does_not_fit_leaves_no_copy(publish, tmp_path):
     assert not list((tmp_path / "home/models").glob("*.weights.h5"))
 
 
-def test_a_copy_that_was_damaged_says_what_to_do(publish, tmp_path):
+def test_a_copy_that_was_damaged_or_is_old_is_made_anew(publish, tmp_path):
     from keras_cnn_classics.applications import resnet
 
     builder = publish(resnet, "resnet", "ResNet18", imagenet=source("theirs.safetensors"))
-    copy = tmp_path / "home/models/theirs.safetensors.SmallResNet18.weights.h5"
-    copy.parent.mkdir(parents=True)
-    copy.write_bytes(b"not much")
-    with pytest.raises(errors.FormatError, match=r"SmallResNet18\.weights\.h5 .*remove the file"):
-        builder()
+    model = builder(weights=None)
+    write_checkpoint(builder, model, tmp_path / "theirs.safetensors")
+    builder()
+    copy = _copies.find(builder.spec.weights["imagenet"].top, "SmallResNet18")
+    with h5py.File(copy, "a") as file:
+        file["layers/conv2d/vars/0"][:] = 0
+    old = copy.with_name(copy.name.replace(_copies.__version__, "0.0.9"))
+    old.write_bytes(b"of another version")
+    again = builder()
+    np.testing.assert_array_equal(model.get_weights()[0], again.get_weights()[0])
+    found = _copies.verified(builder.spec.weights["imagenet"].top, "SmallResNet18")
+    assert list(copy.parent.glob("*.weights.h5")) == [found]
 
 
 @pytest.mark.parametrize("name", ["theirs.pth", "theirs.safetensors"])
@@ -450,7 +540,6 @@ def test_a_package_that_is_missing_is_found_out_before_a_download(
     publish, name, tmp_path, monkeypatch
 ):
     from keras_cnn_classics.applications import resnet
-    from keras_cnn_classics.weights import _files
 
     builder = publish(resnet, "resnet", "ResNet18", imagenet=source(name))
     monkeypatch.setattr(_files.importlib.util, "find_spec", lambda _: None)
@@ -480,6 +569,90 @@ def test_options_come_with_the_weights(publish, tmp_path):
         builder(weights="imagenet/theirs", stride_in="1x1")
     with pytest.raises(ValueError, match=r"for stride_in='1x1'\. .* None or 'imagenet/theirs'\."):
         builder(stride_in="3x3")
+
+
+def test_a_converted_file_knows_its_network(publish, tmp_path):
+    """It fits the network with other options, too, and would answer otherwise."""
+    from keras_cnn_classics.applications import resnet
+
+    theirs = source("theirs.safetensors", options={"stride_in": "3x3"}, preprocessing="tf")
+    builder = publish(resnet, "resnet", "ResNet50", imagenet=theirs)
+    model = builder(weights=None, stride_in="3x3")
+    write_checkpoint(builder, model, tmp_path / "theirs.safetensors", stride_in="3x3")
+    assert model_preprocessing(builder()).keywords["mode"] == "tf"
+    copy = _copies.find(theirs.top, "SmallResNet50")
+    with pytest.raises(errors.MismatchError, match="for stride_in='3x3', not '1x1'"):
+        builder(weights=copy)
+    again = builder(weights=copy, stride_in="3x3")
+    assert model_preprocessing(again).keywords["mode"] == "tf"
+    with pytest.raises(errors.MismatchError, match="it is of SmallResNet50"):
+        contracts.tiny(kcc.ResNet50, weights=copy, stride_in="3x3")
+
+
+def test_auxiliary_classifiers_of_published_weights(publish, tmp_path, caplog):
+    from keras_cnn_classics.applications import googlenet
+
+    builder = publish(
+        googlenet, "googlenet_bn", "GoogLeNetBN", imagenet=source("theirs.safetensors")
+    )
+    model = builder(weights=None, aux=True)
+    write_checkpoint(builder, model, tmp_path / "theirs.safetensors", aux=True)
+    with caplog.at_level(logging.WARNING, "keras_cnn_classics"):
+        both, alone, trunk = builder(aux=True), builder(), builder(include_top=False)
+    assert not caplog.records
+    for again in (both, alone, trunk):
+        for layer in again.layers:
+            theirs = model.get_layer(layer.name).get_weights()
+            for a, b in zip(layer.get_weights(), theirs, strict=True):
+                np.testing.assert_array_equal(a, b)
+    with caplog.at_level(logging.WARNING, "keras_cnn_classics"):
+        other = builder(aux=True, classes=5)
+    (record,) = caplog.records
+    assert "`predictions`, `aux1`, `aux2` start" in record.getMessage()
+    first = next(x for x in other.layers if x.name.startswith("aux1") and x.weights)
+    np.testing.assert_array_equal(
+        first.get_weights()[0], model.get_layer(first.name).get_weights()[0]
+    )
+
+
+def test_auxiliary_classifiers_that_are_not_published_start_afresh(publish, tmp_path, caplog):
+    from keras_cnn_classics.applications import googlenet
+
+    builder = publish(
+        googlenet, "googlenet_bn", "GoogLeNetBN", imagenet=source("plain.safetensors")
+    )
+    write_checkpoint(builder, builder(weights=None), tmp_path / "plain.safetensors")
+    with caplog.at_level(logging.WARNING, "keras_cnn_classics"):
+        builder(aux=True)
+    (record,) = caplog.records
+    assert "no such auxiliary classifier" in record.getMessage()
+
+
+def test_a_guess_at_the_preprocessing_is_logged(saved, caplog):
+    model = kcc.VGG11(**TINY, weights=saved[1])
+    with caplog.at_level(logging.WARNING, "keras_cnn_classics"):
+        assert model_preprocessing(model).keywords["mode"] == "caffe"
+    assert "does not say how images are prepared: mode 'caffe' is taken" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "keras_cnn_classics"):
+        model_preprocessing(kcc.VGG11(**TINY, weights=None))
+    assert not caplog.records
+
+
+def test_a_model_that_is_cut_behind_what_prepares_images():
+    inside = kcc.VGG11(**TINY, weights=None, include_preprocessing=True)
+    cut = keras.Model(inside.get_layer("preprocessing").output, inside.output)
+    assert model_preprocessing(cut).keywords["mode"] == "caffe"
+    grey = kcc.VGG11(
+        **{**TINY, "input_shape": (32, 32, 1)},
+        weights=None,
+        include_preprocessing=True,
+        adapt_input_channels=True,
+    )
+    assert model_preprocessing(grey).keywords["mode"] == "none"
+    for other in (None, "VGG11", kcc.VGG11):
+        with pytest.raises(ValueError, match="must be a Keras model"):
+            model_preprocessing(other)
 
 
 def test_weights_for_non_commercial_use_say_so(publish, tmp_path, caplog):

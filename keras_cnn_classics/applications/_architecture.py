@@ -12,6 +12,7 @@ import dataclasses
 import inspect
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import keras
@@ -21,7 +22,7 @@ from keras_cnn_classics import registry
 from keras_cnn_classics.applications import _arguments
 from keras_cnn_classics.applications._docstring import docstring
 from keras_cnn_classics.layers import PreprocessInput
-from keras_cnn_classics.preprocessing import remember
+from keras_cnn_classics.preprocessing import Preparation, remember
 from keras_cnn_classics.registry import Builder, ModelSpec, WeightsSource
 from keras_cnn_classics.weights import deferred, preprocessing_of, sources
 from keras_cnn_classics.weights import load as load_weights
@@ -172,9 +173,7 @@ def _make_builder(parts: _Parts) -> Builder:
         )
         if isinstance(source, WeightsSource):
             given = input_shape if input_tensor is None else getattr(input_tensor, "shape", ())[1:]
-            source, options = _arguments.published(
-                spec, source, options, parts.options, given, skip_mismatch=skip_mismatch
-            )
+            source, options = _arguments.published(spec, source, options, parts.options, given)
         shape = _arguments.image_shape(
             spec,
             input_shape,
@@ -194,7 +193,7 @@ def _make_builder(parts: _Parts) -> Builder:
             image = keras.Input(shape, name="image") if input_tensor is None else input_tensor
             inputs = _source_inputs(image)
             start = inputs[0] if len(inputs) == 1 else inputs
-            prepare: PreprocessInput | None = None
+            prepare = None
             given = () if input_tensor is None else keras.Model(start, image).layers
             # The scope keeps the variables of two networks in one model apart, as names do.
             with keras.name_scope(prefix) if prefix else contextlib.nullcontext():
@@ -215,9 +214,9 @@ def _make_builder(parts: _Parts) -> Builder:
             full_name = name or prefix + spec.name.lower()
             model = keras.Model(start, outputs, name=full_name)
             made = [layer for layer in model.layers if layer not in given]
-            theirs = None
+            said = None
             if source is not None:
-                theirs = load_weights(
+                said = load_weights(
                     # Only the network, on an input of its own if `image` is a layer's output.
                     model if start is image else keras.Model(image, outputs),
                     source,
@@ -226,14 +225,22 @@ def _make_builder(parts: _Parts) -> Builder:
                     classes=classes,
                     classifier=spec.classifier,
                     whole=lambda: _whole(named, source, options),
+                    options=_arguments.lasting(_values(parts, options)),
                     adapt_input_channels=adapt_input_channels,
                     skip_mismatch=skip_mismatch,
                     **_torch_layout(parts, _values(parts, options)),
                 )
-            if prepare is not None and theirs:
-                prepare.mode = theirs
-            final = "none" if include_preprocessing else theirs or mode
-            remember(made, final, adapted=adapt_input_channels)
+            # A file's network may say how it wants images; weights alone leave that open.
+            facts = Preparation(
+                said or mode,
+                adapted=adapt_input_channels,
+                sure=said is not None or not isinstance(source, Path),
+                inside=prepare or _normalization(made) if include_preprocessing else None,
+            )
+            if prepare is not None:
+                prepare.mode = facts.mode
+                facts.warn_if_unsure(model.name)
+            remember(made, facts)
             if not prefix:
                 return model
             for layer in made:
@@ -269,9 +276,17 @@ def _torch_layout(parts: _Parts, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _whole(builder: Builder, source: Any, options: dict[str, Any]) -> keras.Model:
-    """The network with its classifier, without values, for as many classes as the weights."""
+    """The network with all classifiers, without values, for as many classes as the weights."""
     known = source if isinstance(source, WeightsSource) else builder.spec
-    return deferred.build_empty(lambda: builder(weights=None, classes=known.classes, **options))
+    aux = bool(builder.spec.aux_taps)
+    return deferred.build_empty(
+        lambda: builder(weights=None, classes=known.classes, aux=aux, **options)
+    )
+
+
+def _normalization(made: list[Any]) -> Any:
+    """The layer by which a network normalizes images itself."""
+    return next(one for one in made if isinstance(one, layers.Normalization))
 
 
 def _source_inputs(tensor: Any) -> list[Any]:

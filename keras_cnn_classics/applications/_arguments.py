@@ -37,6 +37,20 @@ NAMES = (
 
 INTEGERS = (int, np.integer)
 
+# What other packages call the arguments of a builder.
+_ELSEWHERE = {
+    "pretrained": "weights",
+    "num_classes": "classes",
+    "in_chans": "input_shape",
+    "global_pool": "pooling",
+    "drop_rate": "dropout",
+    "drop_path_rate": "drop_connect",
+    "include_rescaling": "include_preprocessing",
+}
+
+# Options without weights, which do nothing in use.
+TRAINING = ("dropout", "drop_connect", "survival")
+
 
 def check_options(
     model: str, given: dict[str, Any], known: Mapping[str, inspect.Parameter]
@@ -45,6 +59,7 @@ def check_options(
     for key, value in given.items():
         if key not in known:
             near = difflib.get_close_matches(key, [*known, *NAMES], n=1)
+            near = [_ELSEWHERE[key]] if key in _ELSEWHERE else near
             guess = f" Did you mean `{near[0]}`?" if near else ""
             names = ", ".join(f"`{option}`" for option in known) or "none"
             raise TypeError(f"{model} takes the options {names}.{guess} Received: {key}={value!r}")
@@ -73,34 +88,42 @@ def published(
     given: Mapping[str, Any],
     known: Mapping[str, inspect.Parameter],
     input_shape: Any,
-    *,
-    skip_mismatch: bool,
 ) -> tuple[WeightsSource, dict[str, Any]]:
     """The published weights for the options that are given, and all options that they are for.
 
     Raises:
-        ValueError: For options under which the weights would not fit, or fit and be wrong, unless
-            the caller takes what fits.
+        ValueError: For options under which the weights would not fit, or fit and be wrong.
     """
-    side = spec.input_size
-    if isinstance(input_shape, (tuple, list)) and len(input_shape) == 3:
-        side = input_shape[1]
-    source = source.variant(given, side)
-    changed = _contradictions(source, given, known)
-    if changed and not skip_mismatch:
+    size = _square_side(input_shape) or spec.input_size
+    found = source.variant(given, size)
+    changed = _contradictions(found, given, known)
+    if changed:
         received = ", ".join(f"{key}={given[key]!r}" for key in changed)
-        needed = ", ".join(f"{key}={value!r}" for key, value in changed.items())
+        needed = ", ".join(
+            f"{key}={' or '.join(dict.fromkeys(repr(one) for one in values))}"
+            for key, values in (
+                (key, [v.options.get(key, value) for v in (found, source, *source.variants)])
+                for key, value in changed.items()
+            )
+        )
         others = [
             repr(tag)
             for tag, other in spec.weights.items()
-            if not _contradictions(other.variant(given, side), given, known)
+            if not _contradictions(other.variant(given, size), given, known)
         ]
-        others = ["None", *others]
         raise ValueError(
             f"These published weights of {spec.name} are for {needed}. With the options that are "
-            f"given, `weights` may be {' or '.join(others)}. Received: {received}"
+            f"given, `weights` may be {' or '.join(['None', *others])}. Received: {received}"
         )
-    return source, {**source.options, **given}
+    return found, {**found.options, **given}
+
+
+def _square_side(shape: Any) -> int | None:
+    """The side of a square image, if it is one of a known size."""
+    if not isinstance(shape, (tuple, list)) or len(shape) != 3:
+        return None
+    height, width = shape[:2] if shape[0] == shape[1] else shape[1:]
+    return height if height == width else None
 
 
 def _contradictions(
@@ -108,8 +131,20 @@ def _contradictions(
 ) -> dict[str, Any]:
     """What published weights want of each option that is given another value."""
     wanted = {key: source.options.get(key, option.default) for key, option in known.items()}
-    # Dropout has no weights, and is for training only.
-    return {k: wanted[k] for k, v in given.items() if v != wanted[k] and k != "dropout"}
+    return {
+        key: wanted[key]
+        for key, value in given.items()
+        if key not in TRAINING and _plain(value) != _plain(wanted[key])
+    }
+
+
+def lasting(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that make a network what it is in use, images apart."""
+    return {k: v for k, v in options.items() if k not in (*TRAINING, "include_preprocessing")}
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _fits(key: str, value: Any, expected: Any) -> bool:
@@ -175,23 +210,30 @@ def _source(spec: ModelSpec, weights: Any) -> WeightsSource | Path | None:
         return spec.weights[weights]
     if isinstance(weights, (str, os.PathLike)) and Path(weights).is_file():
         return Path(weights)
-    if weights == "imagenet":
+    if weights == "imagenet" and not spec.weights:
         raise ValueError(
             f"No weights are registered for {spec.name}: use weights=None, the path of a weights "
-            f"file, or {_nearest(spec)}, which has some. Received: weights='imagenet'"
+            f"file{_nearest(spec)}. Received: weights='imagenet'"
         )
     tags = ", ".join(repr(tag) for tag in spec.weights)
+    key = str(weights).lower().replace("_", "-")
+    near = [tag for tag in spec.weights if tag.endswith(key) and key]
+    near = near or difflib.get_close_matches(key, spec.weights, n=1)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(
         f"`weights` of {spec.name} must be None, {tags + ', ' if tags else ''}or the path of a "
-        f"file that exists. Received: weights={weights!r}"
+        f"file that exists.{guess} Received: weights={weights!r}"
     )
 
 
 def _nearest(spec: ModelSpec) -> str:
-    """The model with weights that is closest: of the family if possible, then by year."""
+    """Names the model with weights that is closest: of the family if possible, then by year."""
     others = [registry.get_builder(name).spec for name in registry.list_models(pretrained=True)]
-    nearest = min(others, key=lambda s: (s.family != spec.family, abs(s.year - spec.year)))
-    return nearest.name
+    alike = [s for s in others if s.default_weights and s.channels == spec.channels]
+    if not alike:
+        return ""
+    nearest = min(alike, key=lambda s: (s.family != spec.family, abs(s.year - spec.year)))
+    return f", or {nearest.name}, which has some"
 
 
 def image_shape(

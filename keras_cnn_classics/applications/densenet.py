@@ -86,17 +86,20 @@ def _blocks(
 
 
 def _torch_names(*, depths: Sequence[int], **_: Any) -> Mapping[str, Sequence[str]]:
-    """The names of torchvision and of timm, which agree."""
-    names = {"conv1_conv": ("features.conv0",), "conv1_bn": ("features.norm0",)}
+    """The names of torchvision and of timm, and the older ones of the files that they publish."""
+    names: dict[str, tuple[str, ...]] = {
+        "conv1_conv": ("features.conv0",),
+        "conv1_bn": ("features.norm0",),
+    }
     for block, depth in enumerate(depths, 1):
         for i in range(1, depth + 1):
             ours = f"conv{block + 1}_block{i}"
             theirs = f"features.denseblock{block}.denselayer{i}"
             names |= {
-                f"{ours}_0_bn": (f"{theirs}.norm1",),
-                f"{ours}_1_conv": (f"{theirs}.conv1",),
-                f"{ours}_1_bn": (f"{theirs}.norm2",),
-                f"{ours}_2_conv": (f"{theirs}.conv2",),
+                f"{ours}_0_bn": (f"{theirs}.norm1", f"{theirs}.norm.1"),
+                f"{ours}_1_conv": (f"{theirs}.conv1", f"{theirs}.conv.1"),
+                f"{ours}_1_bn": (f"{theirs}.norm2", f"{theirs}.norm.2"),
+                f"{ours}_2_conv": (f"{theirs}.conv2", f"{theirs}.conv.2"),
             }
         names |= {
             f"pool{block + 1}_bn": (f"features.transition{block}.norm",),

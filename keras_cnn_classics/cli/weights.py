@@ -94,9 +94,9 @@ def _facts(spec: ModelSpec, one: WeightsSource, source: WeightsSource) -> dict[s
 
 def _place(spec: ModelSpec, file: WeightsFile) -> Path | None:
     """Where a file or its converted copy is cached; its hash is not looked at, which takes time."""
-    from keras_cnn_classics.weights import _download, _hub
+    from keras_cnn_classics.weights import _copies, _download, _hub
 
-    for path in (_download.copy_of(file, spec.name), _download.cache_dir() / file.name):
+    for path in (_copies.find(file, spec.name), _download.cache_dir() / file.name):
         if path and path.is_file():
             return path
     return _hub.find(file) if file.hub else None
@@ -257,15 +257,16 @@ class _Cached(NamedTuple):
 
 def _cached(specs: Iterable[ModelSpec]) -> tuple[list[_Cached], list[Path]]:
     """All files of published weights that are cached, and what broken downloads have left."""
-    from keras_cnn_classics.weights import _download, _hub
+    from keras_cnn_classics.weights import _copies, _download, _hub
 
     folder = _download.cache_dir()
     found: dict[Path, _Cached] = {}
     broken_off: dict[Path, None] = {}
     for spec in specs:
         for file in _files(spec):
-            copy = _download.copy_of(file, spec.name)
-            both = [_Cached(folder / file.name, file.digest), *([_Cached(copy)] if copy else [])]
+            copy = _copies.find(file, spec.name)
+            both = [_Cached(folder / file.name, file.digest)]
+            both += [_Cached(copy, _copies.digest(copy))] if copy else []
             found |= {one.path: one for one in both if one.path.is_file()}
             hub = _hub.find(file) if file.hub else None
             if hub:

@@ -63,13 +63,6 @@ def cached(file: WeightsFile) -> Path | None:
     return _hub.cached(file) if file.hub else None
 
 
-def copy_of(file: WeightsFile, model: str) -> Path | None:
-    """Where a foreign file's copy in Keras's layout belongs; Keras's own files need none."""
-    if not _files.is_foreign(file.name):
-        return None
-    return cache_dir() / f"{file.name}.{model}.weights.h5"
-
-
 def fetch(file: WeightsFile) -> Path:
     """Gives the path of a published file, downloaded unless the cache has it.
 

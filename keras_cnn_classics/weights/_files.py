@@ -28,6 +28,10 @@ Config = dict[str, Any]
 TORCH_SUFFIXES = (".safetensors", ".pth", ".pt", ".th")
 _TF2CV = ".tf2.h5"  # with the layers of the same package's PyTorch networks
 
+_PAGE = (b"<!", b"<html", b"<?xml", b"<head", b"<body")
+_ABOUT = "keras_cnn_classics"
+_MOST_COMPRESSED = 100  # no network's weights are; what is, would fill the disk
+
 # PyTorch's names for what TensorFlow's variables are called.
 _OF_TENSORFLOW = {
     "kernel": "weight",
@@ -52,7 +56,10 @@ def check_reader(name: str) -> None:
     """
     torchs = name.lower().endswith(TORCH_SUFFIXES) and not name.lower().endswith(".safetensors")
     if torchs and importlib.util.find_spec("torch") is None:
-        raise ImportError(f"Reading {name} needs PyTorch: pip install torch.")
+        raise ImportError(
+            f"Reading {name} needs PyTorch: pip install torch. Published sets whose files end in "
+            ".safetensors or .h5 do without."
+        )
 
 
 def read_foreign(path: Path) -> Tensors:
@@ -69,14 +76,14 @@ def read_legacy_h5(path: Path, opened: ExitStack) -> tuple[Arrays, list[Config] 
     also holds the configurations of its layers.
     """
     file = opened.enter_context(h5py.File(path, "r"))
-    root = file.get("model_weights", file)
+    root = _item(file, "model_weights") if "model_weights" in file else file
     layers = _list(root, "layer_names")
     if not layers:
-        raise FormatError("it is an HDF5 file, but holds no Keras weights")
+        raise FormatError(_other_layout(file, "layers", ".weights.h5"))
     found = {}
     for name in layers:
-        group = root[name]
-        arrays = [group[key] for key in _list(group, "weight_names")]
+        group = _item(root, name)
+        arrays = [_item(group, key) for key in _list(group, "weight_names")]
         if arrays:
             found[name] = arrays
     (model,) = _strings([file.attrs.get("model_config", "{}")])
@@ -88,9 +95,10 @@ def read_tf2cv(path: Path) -> Tensors:
     found = {}
     with h5py.File(path, "r") as file:
         for layer in _list(file, "layer_names"):
-            for name in _list(file[layer], "weight_names"):
+            group = _item(file, layer)
+            for name in _list(group, "weight_names"):
                 *modules, kind = name.partition(":")[0].split("/")
-                array = np.asarray(file[layer][name])
+                array = np.asarray(_item(group, name))
                 if kind == "kernel":
                     array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
                 key = ".".join((*_modules_of_pytorchcv(layer, modules), _OF_TENSORFLOW[kind]))
@@ -118,13 +126,36 @@ def read_weights_h5(path: Path, opened: ExitStack) -> Arrays:
     """
     file = opened.enter_context(h5py.File(path, "r"))
     if "layers" not in file:
-        raise FormatError("it is an HDF5 file, but holds no Keras weights")
-    groups = [group["vars"] for group in file["layers"].values()]
+        raise FormatError(_other_layout(file, "model_weights", ".h5"))
+    groups = _item(file, "layers")
+    layers = [_item(groups, f"{name}/vars") for name in groups]
     return {
-        str(variables.attrs["name"]): [variables[str(i)] for i in range(len(variables))]
-        for variables in groups
+        str(variables.attrs["name"]): [_item(variables, str(i)) for i in range(len(variables))]
+        for variables in layers
         if len(variables)
     }
+
+
+def _other_layout(file: Any, mark: str, suffix: str) -> str:
+    """What is wrong with an HDF5 file that lacks what its name promises."""
+    if mark in file or (suffix == ".h5" and "layer_names" in file.attrs):
+        return f"it has the layout of files whose names end in {suffix}: rename it"
+    return "it is an HDF5 file, but holds no Keras weights"
+
+
+def _item(group: Any, path: str) -> Any:
+    """A group or an array, unless HDF5 would take it from another file or place.
+
+    Raises:
+        UnsafeError: If it would.
+    """
+    for part in filter(None, path.split("/")):
+        if not isinstance(group.get(part, getlink=True), h5py.HardLink):
+            raise UnsafeError(f"its {part} is not in it, but a link to elsewhere")
+        group = group[part]
+    if isinstance(group, h5py.Dataset) and (group.external or group.is_virtual):
+        raise UnsafeError(f"its array {path} is not in it, but in another file")
+    return group
 
 
 def read_keras(path: Path, opened: ExitStack) -> tuple[Arrays, list[Config]]:
@@ -133,6 +164,9 @@ def read_keras(path: Path, opened: ExitStack) -> tuple[Arrays, list[Config]]:
         raise FormatError("it is no saved model, or one that is cut off")
     folder = opened.enter_context(tempfile.TemporaryDirectory())
     with zipfile.ZipFile(path) as archive:
+        for part in map(archive.getinfo, ("config.json", "model.weights.h5")):
+            if part.file_size > _MOST_COMPRESSED * part.compress_size + 1e6:
+                raise UnsafeError(f"its {part.filename} would be {part.file_size:,} bytes unpacked")
         config = json.loads(archive.read("config.json"))["config"]
         weights = Path(archive.extract("model.weights.h5", folder))
     return read_weights_h5(weights, opened), config.get("layers", [])
@@ -153,9 +187,12 @@ def read_torch(path: Path) -> Tensors:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        if found is None and "Unsupported" not in str(error):
+            raise FormatError("it is damaged, or no checkpoint of PyTorch") from error
         raise UnsafeError(
-            "it is damaged, or holds more than tensors, which may run code and was not read; save "
-            "the state dict alone"
+            f"it holds more than tensors, {found[1] if found else 'an object'}, which may run code "
+            "and was not read; save the state dict alone"
         ) from error
     for key in ("state_dict", "model"):  # as training scripts save it, beside other things
         state = state.get(key, state) if isinstance(state, dict) else state
@@ -179,13 +216,16 @@ def _strings(values: Any) -> list[str]:
     return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
 
 
-def write_weights_h5(path: Path, layers: Iterable[Any], arrays: Mapping[str, Any]) -> None:
+def write_weights_h5(
+    path: Path, layers: Iterable[Any], arrays: Mapping[str, Any], about: Mapping[str, Any]
+) -> None:
     """Writes Keras's present layout, without a model that has the weights.
 
     Args:
         path: The file, which may exist.
         layers: All layers of the model, in its order.
         arrays: Arrays in the order of the layer's weights, by the names of layers.
+        about: What later readers are told of the network.
     """
     counts: Counter[str] = Counter()
     with h5py.File(path, "w") as file:
@@ -198,12 +238,30 @@ def write_weights_h5(path: Path, layers: Iterable[Any], arrays: Mapping[str, Any
             variables.attrs["name"] = layer.name
             for i, array in enumerate(arrays.get(layer.name, ())):
                 variables[str(i)] = array
+        write_about(file, about)
+
+
+def write_about(file: Any, about: Mapping[str, Any]) -> None:
+    """Notes in an HDF5 file which network its weights are for; Keras does not look at it."""
+    file.attrs[_ABOUT] = json.dumps(about)
+
+
+def read_about(path: Path) -> Mapping[str, Any]:
+    """What `write_about` has noted, or nothing."""
+    with h5py.File(path, "r") as file:
+        return json.loads(file.attrs.get(_ABOUT, "{}"))
 
 
 def _snake_case(name: str) -> str:
     """`SeparableConv2D` becomes `separable_conv2d`, as Keras's files have it."""
     words = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", words).lower()
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page of text, as a proxy, a login or a failing server gives it."""
+    with path.open("rb") as stream:
+        return stream.read(64).lstrip().lower().startswith(_PAGE)
 
 
 def has_digest(path: Path, digest: str) -> bool:

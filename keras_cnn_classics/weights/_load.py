@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 from keras_cnn_classics.registry import ModelSpec, WeightsSource
 from keras_cnn_classics.weights import (
     _compare,
+    _copies,
     _download,
     _files,
     _match,
@@ -42,6 +42,7 @@ def load(
     classes: int | None = None,
     classifier: str = "predictions",
     whole: Callable[[], Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     torch_names: TorchNames = None,
     torch_options: Mapping[str, Any] | None = None,
     torch_doubt: bool = True,
@@ -58,11 +59,13 @@ def load(
         include_top: Whether the model has its classifier. Auxiliary classifiers that the model
             lacks are left out of a file in any case.
         classes: Number of the model's classes. Where published weights have another, the last
-            layer keeps its values, and a warning is logged.
+            layer keeps its values, and a warning is logged. So do auxiliary classifiers that they
+            lack.
         classifier: Name of the layer whose weights make the classes.
-        whole: Gives the network with its classifier, empty, as `deferred.build_empty` does. It is
-            called only for a file that has more layers than a model without, and to convert.
+        whole: Gives the network with all its classifiers, empty, as `deferred.build_empty` does. It
+            is called only for a file that has more layers than a model without, and to convert.
             Defaults to the model.
+        options: Options of the builder, which a converted file is compared with.
         torch_names: Names of the layers in PyTorch checkpoints.
         torch_options: Options of the builder that those checkpoints mostly want and the model
             does not have: the error names them if the file does not fit.
@@ -72,7 +75,7 @@ def load(
             file says of its layers' settings is not compared then.
 
     Returns:
-        The mode by which the file's network prepares images itself, if it says so.
+        The mode by which images are prepared for these weights, if the file says it.
 
     Raises:
         WeightsError: One of its kinds, if published weights cannot be had, or the file is damaged,
@@ -80,35 +83,42 @@ def load(
         OSError: If the file cannot be read.
     """
     name, whole = name or model.name, whole or (lambda: model)
-    fresh: tuple[str, ...] = ()
+    published = isinstance(source, WeightsSource)
     if isinstance(source, WeightsSource):
-        if include_top and classes not in (None, source.classes):
-            fresh = (classifier,)
-            logger.warning(
-                "%s: the published classifier has %d classes, this model %d: `%s` starts "
-                "from random weights, all other layers are loaded.",
-                name,
-                source.classes,
-                classes,
-                classifier,
-            )
         if source.noncommercial:
             logger.warning(
                 "%s: these weights are for non-commercial use only, %s.", name, source.license
             )
-        path = _ready(source, name, whole, torch_names, include_top=include_top)
+        about = {"model": name, "options": options, "preprocessing": source.preprocessing}
+        path = _ready(source, name, whole, torch_names, about, include_top=include_top)
+        known_classes: int | None = source.classes
     else:
-        path = Path(source)
+        path, known_classes = Path(source), None
     wanted = ""
     if torch_options and path.suffix.lower() in _files.TORCH_SUFFIXES:
         wanted = ", ".join(f"{key}={value!r}" for key, value in torch_options.items())
-    published = isinstance(source, WeightsSource)
     with _explained(path, name, wanted, published), contextlib.ExitStack() as opened:
         file = _read(path, opened, model, torch_names, classifier, whole, published=published)
         if adapt_input_channels:
             _match.adapt_input(file.arrays, model.layers)
         left_out = tuple if include_top else lambda: _names(whole()) - _names(model)
-        missed = _fill(model, file, classifier, left_out, fresh, skip_mismatch, include_top)
+        other_classes = published and include_top and classes not in (None, known_classes)
+        fresh = _fresh(model, file, (classifier,) if other_classes else ()) if published else ()
+        missed = _other_network(file.about, name, options or {})
+        if missed and not skip_mismatch:
+            raise MismatchError(missed)
+        missed += _fill(model, file, classifier, left_out, fresh, skip_mismatch, include_top)
+    if fresh:
+        why = "published weights have no such auxiliary classifier"
+        if other_classes:
+            why = f"the published classifier has {known_classes} classes, this model {classes}"
+        logger.warning(
+            "%s: %s: `%s` %s from random weights, all other layers are loaded.",
+            name,
+            why,
+            "`, `".join(fresh),
+            "start" if len(fresh) > 1 else "starts",
+        )
     if missed:
         logger.warning("%s: what fits of %s is loaded, the rest not: %s.", name, path, missed)
     if wanted and torch_doubt:
@@ -118,7 +128,31 @@ def load(
             name,
             wanted,
         )
-    return next((c["config"]["mode"] for c in file.configs or () if _prepares(c)), None)
+    return next(
+        (c["config"]["mode"] for c in file.configs or () if _prepares(c)),
+        file.about.get("preprocessing"),
+    )
+
+
+def _fresh(model: Any, file: _Content, also: tuple[str, ...]) -> tuple[str, ...]:
+    """The layers of auxiliary classifiers that published weights lack, or have for others."""
+    return also + tuple(
+        layer.name
+        for layer in model.layers
+        if layer.weights
+        and _match.auxiliary(layer.name)
+        and not _match.fits(file.arrays.get(layer.name, ()), layer)
+    )
+
+
+def _other_network(about: Mapping[str, Any], name: str, options: Mapping[str, Any]) -> str:
+    """What a converted file says of its network that is not so of the model, or nothing."""
+    if about.get("model", name) != name:
+        return f"it is of {about['model']}"
+    theirs = about.get("options") or {}
+    ours = json.loads(json.dumps(options))
+    other = [key for key in theirs.keys() & ours.keys() if theirs[key] != ours[key]]
+    return ", ".join(f"it is for {key}={theirs[key]!r}, not {ours[key]!r}" for key in sorted(other))
 
 
 def _prepares(config: _compare.Config) -> bool:
@@ -133,8 +167,12 @@ def _explained(path: Path, name: str, wanted: str = "", cached: bool = False) ->
     except (FileNotFoundError, PermissionError, ImportError):
         raise
     except Exception as error:  # readers of foreign formats have errors of their own
-        reason = " ".join(str(error).split()) or type(error).__name__
-        kind = type(error) if isinstance(error, WeightsError) else FormatError
+        reason = " ".join(str(error).split())
+        kind: type[WeightsError] = FormatError
+        if isinstance(error, WeightsError):
+            kind = type(error)
+        else:
+            reason = f"it cannot be read ({type(error).__name__}: {reason})"
         if wanted and kind is MismatchError:
             reason += f"; PyTorch's checkpoints mostly want {wanted}"
         elif cached and kind is FormatError:
@@ -159,37 +197,30 @@ def _ready(
     name: str,
     whole: Callable[[], Any],
     torch_names: TorchNames,
+    about: Mapping[str, Any],
     *,
     include_top: bool,
 ) -> Path:
     """The path of published weights in a layout of Keras: the file, or a copy that is made once."""
     file = source.file(include_top=include_top)
-    copy = _download.copy_of(file, name)
-    if copy is None:
+    if not _files.is_foreign(file.name):
         return _download.fetch(file)
-    if copy.is_file():
+    copy = _copies.verified(file, name)
+    if copy:
         return copy
     _files.check_reader(file.name)  # before a download that would be in vain
     path, model = _download.fetch(file), whole()
     with _explained(path, name), contextlib.ExitStack() as opened:
         content = _read(path, opened, model, torch_names, "", whole, published=True)
         layers = {layer.name: layer for layer in model.layers if layer.weights}
+        absent = {x for x in layers if _match.auxiliary(x) and x not in content.arrays}
+        layers = {x: layer for x, layer in layers.items() if x not in absent}
         _match.check(content.arrays, layers, "", left_out=tuple, unknown=content.unknown)
     try:
-        _keep(copy, model, content.arrays)
-    except OSError as error:  # the next call converts again
+        return _copies.write(file, name, model, content.arrays, about)
+    except (OSError, RuntimeError) as error:  # the second is h5py's, for a full disk
         logger.warning("%s: no converted copy is kept in the cache (%s).", name, error)
         return path
-    return copy
-
-
-def _keep(target: Path, model: Any, arrays: _files.Arrays) -> None:
-    """Writes a converted file, which has its name only when it is whole."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
-        scratch = Path(folder) / target.name
-        _files.write_weights_h5(scratch, model.layers, arrays)
-        os.replace(scratch, target)
 
 
 def _names(model: Any) -> set[str]:
@@ -203,11 +234,13 @@ class _Content(NamedTuple):
         arrays: Arrays in the order of the layer's weights, by our names of the layers.
         configs: Configurations of the layers, if it is the file of a whole model.
         unknown: Names of the tensors that belong to no layer.
+        about: What a converted file says of its network.
     """
 
     arrays: _files.Arrays
     configs: Sequence[_compare.Config] | None = None
     unknown: Sequence[str] = ()
+    about: Mapping[str, Any] = {}
 
 
 def _read(
@@ -223,6 +256,8 @@ def _read(
     """Reads a file of any format, of which `opened` closes what stays open."""
     if not path.name.lower().endswith(_SUFFIXES):
         raise FormatError(f"the file name must end in {', '.join(_SUFFIXES)}")
+    if _files.is_page(path):
+        raise FormatError("it is a page of text, as a proxy, a login or a failing server gives it")
     suffix = path.suffix.lower()
     if _files.is_foreign(path.name):
         if torch_names is None:
@@ -231,10 +266,11 @@ def _read(
         arrays, unknown = torch_layout.convert(tensors, torch_names, model.layers)
         return _Content(arrays, unknown=unknown)
     configs: Sequence[_compare.Config] | None = None
+    about: Mapping[str, Any] = {}
     if suffix == ".keras":
         arrays, configs = _files.read_keras(path, opened)
     elif path.name.lower().endswith(".weights.h5"):
-        arrays = _files.read_weights_h5(path, opened)
+        arrays, about = _files.read_weights_h5(path, opened), _files.read_about(path)
     else:
         arrays, configs = _files.read_legacy_h5(path, opened)
     ours = [layer.name for layer in model.layers if layer.weights]
@@ -243,9 +279,9 @@ def _read(
     if suffix == ".h5" and not set(ours) <= set(names.values()):
         ordered = _match.by_order(arrays, model.layers, {classifier})
         if not ordered and len(arrays) > len(ours):
-            network = whole()
-            head = _names(network) - _names(model)
-            ordered = _match.by_order(arrays, network.layers, head)
+            network = [layer for layer in whole().layers if not _match.auxiliary(layer.name)]
+            head = {layer.name for layer in network} - _names(model)
+            ordered = _match.by_order(arrays, network, head)
         if ordered and configs is None and not published:
             logger.warning(
                 "%s has other names than %s, but its shapes in their order: it is taken for that, "
@@ -257,7 +293,8 @@ def _read(
     if configs is not None:
         configs = _without_auxiliary(_renamed(one, names, prefix) for one in configs)
     arrays = {names[name]: values for name, values in arrays.items()}
-    return _Content(_old_keras.with_grouped_kernels(arrays, model.layers), configs)
+    arrays = _old_keras.with_grouped_kernels(arrays, model.layers)
+    return _Content(arrays, configs, about=about)
 
 
 def _without_auxiliary(configs: Iterable[_compare.Config]) -> list[_compare.Config]:
@@ -284,7 +321,7 @@ def _fill(
 
     Returns what does not fit, if that may be.
     """
-    arrays, configs, unknown = file
+    arrays, configs, unknown, _ = file
     statistics = _statistics(arrays, configs or ())
     layers = {x.name: x for x in model.layers if x.weights and x.name not in fresh}
     fitting, missed = _match.check(

@@ -78,10 +78,10 @@ def check(
     """
     misshapen = {}
     for name in wanted.keys() & arrays.keys():
+        if fits(arrays[name], wanted[name]):
+            continue
         found = [a.shape for a in arrays[name]]
         shapes = [tuple(w.shape) for w in wanted[name].weights]
-        if found == shapes:
-            continue
         misshapen[name] = f"{name} {found} instead of {shapes}"
         if name == classifier and found[-1] != shapes[-1] and not skip_mismatch:
             theirs, ours = found[-1][-1], shapes[-1][-1]
@@ -106,6 +106,8 @@ def check(
     if first in misshapen and _differ_in_channels(arrays[first], wanted[first]):
         problems += "; `adapt_input_channels=True` makes weights serve images of other channels"
     fitting = (wanted.keys() & arrays.keys()) - misshapen.keys()
+    if problems and not fitting:
+        problems = f"nothing of it fits: {problems}"
     if problems and not (skip_mismatch and fitting):
         raise MismatchError(problems)
     return fitting, problems
@@ -113,7 +115,9 @@ def check(
 
 def _differ_in_channels(found: Sequence[Any], layer: Any) -> bool:
     theirs, ours = found[0].shape, tuple(layer.weights[0].shape)
-    return len(theirs) == 4 and (*theirs[:2], theirs[3]) == (*ours[:2], ours[3])
+    if len(theirs) != 4 or len(found) != len(layer.weights) or theirs[2] == ours[2]:
+        return False
+    return (*theirs[:2], theirs[3]) == (*ours[:2], ours[3])
 
 
 def statistics(name: str) -> bool:
@@ -151,6 +155,11 @@ def adapt_input(arrays: Arrays, layers: Iterable[Any]) -> None:
     arrays[first.name][0] = kernel
 
 
+def fits(arrays: Sequence[Any], layer: Any) -> bool:
+    """Whether arrays have the shapes of a layer's weights."""
+    return [a.shape for a in arrays] == [tuple(w.shape) for w in layer.weights]
+
+
 def by_order(arrays: Arrays, layers: Iterable[Any], head: Collection[str]) -> dict[str, str]:
     """Our name for each layer of a file, if it has as many of our shapes in our order.
 
@@ -162,7 +171,6 @@ def by_order(arrays: Arrays, layers: Iterable[Any], head: Collection[str]) -> di
     if len(theirs) != len(ours):
         return {}
     for name, layer in zip(theirs, ours, strict=True):
-        shapes = [tuple(w.shape) for w in layer.weights]
-        if layer.name not in head and [a.shape for a in arrays[name]] != shapes:
+        if layer.name not in head and not fits(arrays[name], layer):
             return {}
     return {name: layer.name for name, layer in zip(theirs, ours, strict=True)}

@@ -16,7 +16,7 @@ from test_cli import fails
 import keras_cnn_classics as kcc
 from keras_cnn_classics.applications import squeezenet
 from keras_cnn_classics.registry import WeightsFile, WeightsSource
-from keras_cnn_classics.weights import _download, _files
+from keras_cnn_classics.weights import _copies, _download, _files
 
 NAME = "SqueezeNet1_1"
 SPEC = kcc.get_builder(NAME).spec
@@ -165,7 +165,7 @@ def test_download(run, publish, mirror, model, monkeypatch, name):
     code, out, errors = run("weights", "download", NAME.lower())
     assert code == 0, errors
     source = SPEC.weights["imagenet"]
-    path = _download.copy_of(source.top, NAME) or _download.cache_dir() / name
+    path = _copies.find(source.top, NAME) or _download.cache_dir() / name
     assert path.is_file()
     assert out == f"{NAME}: {path.stat().st_size / 1e6:.1f} MB at {path}\n"
     (row,) = json.loads(run("weights", "list", NAME, "--json")[1])
@@ -228,10 +228,10 @@ def test_verify(run, publish):
     publish("x.safetensors")
     assert run("weights", "download", NAME)[0] == 0
     code, out, _ = run("weights", "verify", NAME)
-    copy = _download.copy_of(SPEC.weights["imagenet"].top, NAME)
+    copy = _copies.find(SPEC.weights["imagenet"].top, NAME)
     assert code == 0
     assert re.search(r"^OK  .*x\.safetensors: sha256:\w{64}$", out, re.M)
-    assert f"OK  {copy}: no hash" in out
+    assert f"OK  {copy}: {_copies.digest(copy)}" in out
 
     left = put("x.safetensors.part")
     whole = copy.read_bytes()
@@ -241,7 +241,7 @@ def test_verify(run, publish):
     code, out, errors = run("weights", "verify", NAME)
     fails((code, out, errors), 1, "2 of 2; --delete removes")
     assert re.search(r"^BAD .*x\.safetensors: sha256 \w{64} expected, \w{64} found$", out, re.M)
-    assert re.search(rf"^BAD {copy}: .*truncated file", out, re.M)
+    assert re.search(rf"^BAD {copy}: sha256 \w{{8}} expected", out, re.M)
     assert f"... {left}" in out
     assert other.name not in out
     fails(run("weights", "verify", "--delete"), 1, "3 of 3; were removed")

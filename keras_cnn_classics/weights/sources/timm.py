@@ -96,11 +96,8 @@ _WIDER = WeightsFile(f"{_HUB}mobilenetv2_140.ra_in1k/resolve/main/model.safetens
 
 
 def _source(file: WeightsFile, model: str, key: str, top1: float, top5: float) -> WeightsSource:
-    # timm has networks of their own, which pad as TensorFlow does, for weights that are from there.
-    tensorflow = key.startswith("tf_") or (model == "InceptionV3" and ".tf" in key)
-    options = dict(GRAPHS.get(model, {}))
-    if tensorflow:
-        options = {name: value for name, value in options.items() if name == "scale"}
+    # timm has networks of their own, which pad as TensorFlow does, for its EfficientNets.
+    options = {} if key.startswith("tf_") else GRAPHS.get(model, {})
     return WeightsSource(
         top=file,
         preprocessing=PREPROCESSING.get(model, "torch"),
