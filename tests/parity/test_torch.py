@@ -1,6 +1,7 @@
 """The same outputs as PyTorch packages, through their own checkpoints with random weights."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -86,6 +87,20 @@ def test_timm_others(theirs, ours, options, tmp_path):
     module = randomize(timm.create_model(theirs), GAIN.get(theirs, 1.0))
     side = options.get("input_shape", X.shape[1:])[0]
     compare(module, ours, tmp_path, X[:, :side, :side], **options)
+
+
+def test_the_published_densenets(tmp_path):
+    """torchvision's files are older than its names, `denselayer1.norm.1` for `denselayer1.norm1`.
+
+    Both packages rename the parts of their layers when they load them.
+    """
+    module = randomize(timm.create_model("densenet121"))
+    old = re.compile(r"(denselayer\d+\.(?:norm|conv))([12]\.)")
+    state = {old.sub(r"\1.\2", key): value for key, value in module.state_dict().items()}
+    assert sum(".norm.1." in key for key in state) == 5 * sum((6, 12, 24, 16))
+    side = 64
+    options = {"state": state, "input_shape": (side, side, 3)}
+    compare(module, "DenseNet121", tmp_path, X[:, :side, :side], **options)
 
 
 # From timm's names of a block's parts to the place in torchvision's: with an expansion, without.
