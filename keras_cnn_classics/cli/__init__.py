@@ -77,7 +77,8 @@ def main() -> None:
     except typer.Abort:
         code = INTERRUPTED
     except _UsageError as error:
-        code = _say(f"Error: {one_line(error.format_message())} See {PROGRAM} --help.", 2)
+        command = error.ctx.command_path if error.ctx else PROGRAM
+        code = _say(f"Error: {one_line(error.format_message())} See {command} --help.", 2)
     except Exception as error:
         if debug:
             raise

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -16,7 +17,10 @@ from keras_cnn_classics.cli import _common
 if TYPE_CHECKING:
     from keras_cnn_classics.registry import Builder, ModelSpec, WeightsFile, WeightsSource
 
-WIDE = 130  # characters that the table with all columns takes
+# What a narrow window does without, first to last.
+DISPENSABLE = ("origin", "preprocessing", "top-5", "cached", "top-1", "size")
+ORIGIN_WIDTH = 20  # characters; longer ones go on in the next line
+TORCHS = (".pth", ".pt", ".th")
 
 NoTop = Annotated[bool, typer.Option("--no-top", help="Without the classifier.")]
 
@@ -39,6 +43,12 @@ def list_sets(
     single = not set("*?[") & set(pattern)
     if single:
         _common.find_builder(pattern)  # an unknown one is wrong usage
+    elif not kcc.list_models(pattern):
+        raise typer.BadParameter(
+            f"No network has a name like that: `keras-cnn-classics list` shows all. "
+            f"Received: {pattern!r}",
+            param_hint="PATTERN",
+        )
     specs = [kcc.get_builder(name).spec for name in kcc.list_models(pattern, pretrained=True)]
     rows = [row for spec in specs for row in _rows(spec, single)]
     if as_json:
@@ -58,11 +68,13 @@ def _rows(spec: ModelSpec, variants: bool) -> Iterator[dict[str, Any]]:
         tags.setdefault(id(source), []).append(tag)
     for first, *others in tags.values():
         source = spec.weights[first]
+        loaded = source.variant({}, spec.input_size)
         for one in (source, *(source.variants if variants else ())):
             yield {
                 "name": spec.name,
                 "tag": others[-1] if others else first,
                 "plain_tag": None if "/" in first else first,
+                "default": "/" not in first and one is loaded,
                 **_facts(spec, one, source),
                 "variants": len(source.variants),
             }
@@ -89,6 +101,7 @@ def _facts(spec: ModelSpec, one: WeightsSource, source: WeightsSource) -> dict[s
         "input_size": one.input_size or spec.input_size,
         "cached": "yes" if whole else "trunk" if trunk else "no",
         "url": file.url,
+        "needs_torch": file.name.endswith(TORCHS),
     }
 
 
@@ -108,45 +121,71 @@ def _print(rows: list[dict[str, Any]], single: bool) -> None:
 
     # Not cut off when it goes to a file.
     console = Console(width=None if sys.stdout.isatty() else 250, markup=False, highlight=False)
-    wide = console.width >= WIDE
+    columns = {name: [cell(row, single) for row in rows] for name, cell in _CELLS.items()}
+    if not single:
+        del columns["for"]
+    widths = {name: max(map(len, [name, *cells])) + 1 for name, cells in columns.items()}
+    widths["origin"] = ORIGIN_WIDTH
+    dropped = []
+    for name in DISPENSABLE:
+        if sum(widths[name] for name in columns) > console.width:
+            del columns[name]
+            dropped.append(name)
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    for column in ("network", "tag"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("top-1 (top-5)" if wide else "top-1", no_wrap=True)
-    for column in ("cached", "licence", *(["preprocessing", "origin"] if wide else [])):
-        table.add_column(column)
-    if single:
-        table.add_column("for")
-    for row in rows:
-        tag = row["tag"] + (" *" if row["plain_tag"] else "")
-        if row["variants"] and not single:
-            tag += f" (1 of {row['variants'] + 1})"
-        options = [f"{key}={value!r}" for key, value in row["options"].items()]
-        table.add_row(
-            row["name"],
-            tag,
-            _size(row["bytes"], row["estimated"]),
-            _accuracy(row["top1"], row["top5"] if wide else None),
-            row["cached"],
-            row["license"] + (", non-commercial" if row["noncommercial"] else ""),
-            *([row["preprocessing"], row["origin"]] if wide else []),
-            *([" ".join([*options, f"size={row['input_size']}"])] if single else []),
-        )
+    for name in columns:
+        numbers = name == "size"
+        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
     console.print(table)
     notes = [
         f"* is what weights={tag!r} loads."
-        for tag in sorted({row["plain_tag"] for row in rows if row["plain_tag"]})
+        for tag in sorted({row["plain_tag"] for row in rows if row["default"]})
     ]
-    notes.append(
-        f"~ is an estimate, {_common.FLOAT32_BYTES} bytes a parameter; other sizes are those of "
-        "cached files. `trunk` is the file without the classifier."
-    )
+    if any(row["needs_torch"] for row in rows):
+        notes.append("+ needs PyTorch to be converted.")
+    if "size" in columns:
+        notes.append(
+            f"~ is an estimate, {_common.FLOAT32_BYTES} bytes a parameter; other sizes are those "
+            "of cached files."
+        )
+    if "cached" in columns:
+        notes.append("`trunk` is the file without the classifier.")
     if not single and any(row["variants"] for row in rows):
         notes.append("With the name of one network, all its variants are shown.")
-    if not wide:
-        notes.append("A wider window shows preprocessing and origin, too.")
+    if dropped:
+        notes.append(f"A wider window shows {', '.join(reversed(dropped))}, too.")
     console.print(" ".join(notes))
+
+
+def _tag(row: dict[str, Any], single: bool) -> str:
+    marks = " *" * row["default"] + " +" * row["needs_torch"]
+    some = row["variants"] and not single
+    return row["tag"] + marks + (f" (1 of {row['variants'] + 1})" if some else "")
+
+
+def _built(row: dict[str, Any], single: bool) -> str:
+    options = [f"{key}={value!r}" for key, value in row["options"].items()]
+    return " ".join([*options, f"size={row['input_size']}"])
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+# How each column of the table is written, from a row and whether variants have rows of their own.
+_CELLS: dict[str, Callable[[dict[str, Any], bool], str]] = {
+    "network": lambda row, _: row["name"],
+    "tag": _tag,
+    "size": lambda row, _: _size(row["bytes"], row["estimated"]),
+    "top-1": lambda row, _: _percent(row["top1"]),
+    "top-5": lambda row, _: _percent(row["top5"]),
+    "cached": lambda row, _: row["cached"],
+    "licence": lambda row, _: row["license"] + ", non-commercial" * row["noncommercial"],
+    "preprocessing": lambda row, _: row["preprocessing"],
+    "origin": lambda row, _: row["origin"],
+    "for": _built,
+}
 
 
 def _size(size: int | None, estimated: bool = False) -> str:
@@ -155,43 +194,50 @@ def _size(size: int | None, estimated: bool = False) -> str:
     return f"{'~' * estimated}{size / 1e6:,.{1 if size < 1e7 else 0}f} MB"
 
 
-def _accuracy(top1: float | None, top5: float | None) -> str:
-    if top1 is None:
-        return "-"
-    return f"{top1:.1f}" + (f" ({top5:.1f})" if top5 is not None else "")
-
-
 def download(
     names: Annotated[
         list[str],
         typer.Argument(help="Names of networks; `weights list` shows them.", metavar="NAME..."),
     ],
     tag: Annotated[
-        str | None, typer.Option(help="Tag of the set. Default: imagenet, or cifar10.")
+        str | None,
+        typer.Option(
+            help="Tag of the set, or what follows its slash. Default: imagenet, or cifar10."
+        ),
     ] = None,
     no_top: NoTop = False,
     options: _common.Options = [],  # noqa: B006  Typer copies it
     size: _common.Size = None,
 ) -> None:
-    """Download published weights, to be used offline."""
+    """Download published weights, to be used offline.
+
+    Of several networks, each takes the options that it knows.
+    """
     builders = [_common.find_builder(name) for name in names]
-    parsed = [_common.parse_options(builder, options) for builder in builders]
+    known = [{option.name for option in _common.options_of(builder)} for builder in builders]
+    # What none knows is left to all, and the first one complains.
+    foreign = [{key for other in known for key in other} - own for own in known]
+    parsed = [
+        _common.parse_options(builder, [o for o in options if o.partition("=")[0] not in keys])
+        for builder, keys in zip(builders, foreign, strict=True)
+    ]
     for builder in builders:
         _common.check_size(builder, size)
     from keras_cnn_classics.weights import WeightsError
 
-    problems = []
+    failed = 0
     for builder, arguments in zip(builders, parsed, strict=True):
-        spec = builder.spec
+        name = builder.spec.name
         try:
             path = _bring(builder, tag, size, include_top=not no_top, options=arguments)
-            print(f"{spec.name}: {_size(path.stat().st_size)} at {path}")
+            print(f"{name}: {_size(path.stat().st_size)} at {path}")
         except (WeightsError, ValueError, OSError, ImportError) as error:
-            problems.append(f"{spec.name}: {error}")
-    if len(problems) > 1:
-        problems.insert(0, f"{len(problems)} of {len(builders)} failed")
-    if problems:
-        raise ValueError("; ".join(problems))
+            if len(builders) == 1:
+                raise ValueError(f"{name}: {error}") from error
+            failed += 1
+            print(f"{name}: {_common.one_line(error)}", file=sys.stderr)
+    if failed:
+        raise ValueError(f"{failed} of {len(builders)} failed.")
 
 
 def _bring(
@@ -203,9 +249,7 @@ def _bring(
     spec = builder.spec
     if not spec.weights:
         raise ValueError("no weights of it are published.")
-    tag = tag or next((t for t in spec.weights if "/" not in t), "")
-    if tag not in spec.weights:
-        raise ValueError(f"--tag must be one of {', '.join(spec.weights)}. Received: {tag!r}")
+    tag = _full_tag(spec, tag) if tag else next((t for t in spec.weights if "/" not in t), "")
     # Not `deferred.build_empty`: in its thread, Ctrl-C would wait for the end of a download.
     shape = image_shape(size, spec.channels) if size else None
     builder(include_top=include_top, weights=tag, input_shape=shape, **options)
@@ -213,6 +257,17 @@ def _bring(
     path = _place(spec, source.file(include_top=include_top))
     assert path
     return path
+
+
+def _full_tag(spec: ModelSpec, tag: str) -> str:
+    """A tag of a network's weights, for itself or for what follows its slash."""
+    short = {full.partition("/")[2] or full: full for full in spec.weights}
+    found = [full for full in spec.weights if tag in (full, full.partition("/")[2])]
+    if len(found) == 1:
+        return found[0]
+    near = difflib.get_close_matches(tag, [*spec.weights, *short], n=1)
+    guess = f" Did you mean {short.get(near[0], near[0])}?" if near else ""
+    raise ValueError(f"--tag must be one of {', '.join(spec.weights)}.{guess} Received: {tag!r}")
 
 
 def verify(
@@ -244,9 +299,10 @@ def verify(
                 _hub.remove(file.path)
             else:
                 file.path.unlink()
+    if bad and not delete:
+        raise ValueError(f"Bad files: {len(bad)} of {len(files)}; --delete removes them.")
     if bad:
-        done = "were removed" if delete else "--delete removes them"
-        raise ValueError(f"Bad files: {len(bad)} of {len(files)}; {done}.")
+        print(f"Bad files: {len(bad)} of {len(files)}, removed.")
 
 
 class _Cached(NamedTuple):
@@ -287,6 +343,8 @@ def _problems(files: Sequence[_Cached]) -> list[str]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
+    from keras_cnn_classics.weights import _faults
+
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn()
     problems = []
@@ -296,31 +354,9 @@ def _problems(files: Sequence[_Cached]) -> list[str]:
         task = bar.add_task("", total=sum(file.path.stat().st_size for file in files))
         for file in files:
             bar.update(task, description=file.path.name)
-            problems.append(_problem(file))
+            problems.append(_faults.of_file(file.path, file.digest))
             bar.advance(task, file.path.stat().st_size)
     return problems
-
-
-def _problem(file: _Cached) -> str:
-    import h5py
-    import safetensors
-
-    from keras_cnn_classics.weights import _files
-
-    algorithm, _, expected = file.digest.partition(":")
-    try:
-        if expected:
-            found = _files.digest_of(file.path, algorithm)[: len(expected)]
-            return "" if found == expected else f"{algorithm} {expected} expected, {found} found"
-        if file.path.suffix == ".h5":
-            with h5py.File(file.path) as opened:
-                opened.visit(lambda _: None)
-        else:
-            with safetensors.safe_open(file.path, "numpy"):
-                pass
-    except Exception as error:  # readers of foreign formats have errors of their own
-        return _common.one_line(error) or type(error).__name__
-    return ""
 
 
 def convert(
@@ -353,9 +389,10 @@ def convert(
         raise FileNotFoundError(f"There is no folder {out.parent}.")
     if out.exists() and not force:
         raise FileExistsError(f"{out} exists: name another file, or replace it by --force.")
+    from keras_cnn_classics import preprocessing
     from keras_cnn_classics.blocks.core import image_shape
 
-    _, arguments = _common.known_arguments(builder, file, classes=classes, options=parsed)
+    facts, arguments = _common.known_arguments(builder, file, classes=classes, options=parsed)
     if size:
         arguments["input_shape"] = image_shape(side, builder.spec.channels)
     if no_top:
@@ -368,4 +405,9 @@ def convert(
     finally:
         scratch.unlink(missing_ok=True)
     call = ", ".join([f'weights="{out}"', *(f"{k}={v!r}" for k, v in arguments.items())])
-    print(f"{model.count_params():,} parameters are in {out}. Use: {builder.spec.name}({call})")
+    prepare: Any = preprocessing.model_preprocessing(model)
+    mode = facts.get("preprocessing") or prepare.keywords["mode"]
+    print(
+        f"{model.count_params():,} parameters are in {out}, for images in mode {mode!r}. "
+        f"Use: {builder.spec.name}({call})"
+    )

@@ -6,35 +6,35 @@ which a later call, of this process or of another, goes on with.
 
 from __future__ import annotations
 
-import errno
 import http.client
 import ipaddress
 import os
 import shutil
-import socket
+import ssl
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import filelock
-import h5py
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from keras_cnn_classics.registry import WeightsFile
-from keras_cnn_classics.weights import _files, _hub
+from keras_cnn_classics.weights import _faults, _files, _hub
 from keras_cnn_classics.weights.errors import (
-    CacheError,
+    ArchiveError,
     DownloadError,
     HashError,
     NotPublishedError,
     OfflineError,
+    PageError,
     UnsafeError,
     WeightsError,
 )
@@ -42,58 +42,85 @@ from keras_cnn_classics.weights.errors import (
 ATTEMPTS = 5
 FIRST_WAIT = 0.5  # seconds; each later wait is twice as long
 TIMEOUT = 30.0  # seconds without a byte
-_BLOCK = 1 << 20
-_PAGE = (b"<!doctype", b"<html", b"<?xml")
+UNPACKED = 4 << 30  # bytes; no network here has as many weights
+_BLOCK = 1 << 16
+_MIRROR = "KCC_WEIGHTS_MIRROR"
 
 
 class _BrokenOff(Exception):
     """A transfer that is worth another attempt."""
 
 
+# What an attempt can end in, other than by the cache.
+_NETWORK = (
+    _BrokenOff,
+    ConnectionError,
+    TimeoutError,
+    ValueError,
+    http.client.HTTPException,
+    ssl.SSLError,
+    urllib.error.URLError,
+)
+
+
 def cache_dir() -> Path:
     """The folder of downloaded weights: `$KERAS_HOME/models`, by default `~/.keras/models`."""
-    return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
+    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
 
 
 def cached(file: WeightsFile) -> Path | None:
-    """The path of a file in the cache, if it is there and its hash is right."""
-    target = cache_dir() / file.name
-    if target.is_file() and _files.has_digest(target, file.digest):
-        return target
-    return _hub.cached(file) if file.hub else None
+    """The path of a file in the cache, if it is there and right."""
+    return _look(file)[0]
+
+
+def _look(file: WeightsFile) -> tuple[Path | None, str]:
+    """The path of a file in the cache, if it is right, or else what is wrong with what is there."""
+    places = [(cache_dir() / file.name, file.digest)]
+    in_hub = _hub.find(file) if file.hub else None
+    if in_hub:
+        places.append((in_hub, _hub.digest(in_hub)))
+    wrong = ""
+    for path, digest in places:
+        if path.is_file():
+            problem = _faults.of_file(path, digest)
+            if not problem:
+                return path, ""
+            wrong = wrong or f"{path} is there, but {problem}"
+    return None, wrong
 
 
 def fetch(file: WeightsFile) -> Path:
     """Gives the path of a published file, downloaded unless the cache has it.
 
-    `KCC_OFFLINE=1` and `HF_HUB_OFFLINE=1` forbid downloads. `KCC_WEIGHTS_MIRROR` is the address of
-    a folder that has the files, unpacked, under the names that they have in the cache.
+    `KCC_OFFLINE=1` and `HF_HUB_OFFLINE=1` forbid downloads. `KCC_WEIGHTS_MIRROR` is a folder, or
+    its address, that has the files, unpacked, under the names that they have in the cache.
 
     Args:
         file: The file and its hash.
 
     Returns:
-        A path in `cache_dir()`.
+        A path in `cache_dir()`, or in the hub's cache.
 
     Raises:
         WeightsError: One of its kinds, if the file is not cached and cannot be had. Nothing but a
             whole and verified file is ever left under the file's name.
     """
-    found = cached(file)
+    found, wrong = _look(file)
     if found:
         return found
     target = cache_dir() / file.name
-    mirror = os.environ.get("KCC_WEIGHTS_MIRROR")
-    url = f"{mirror.rstrip('/')}/{file.name}" if mirror else file.url
     what = f"{file.name} from the archive {file.url}" if file.archive else f"the file {file.url}"
-    by_hand = f"put {what} at {target} by hand"
+    by_hand = f"put {what} at {target} by hand" + (f" ({wrong})" if wrong else "")
     for name in ("KCC_OFFLINE", "HF_HUB_OFFLINE"):
-        if os.environ.get(name, "0") not in ("", "0"):
+        if os.environ.get(name, "").strip().lower() not in ("", "0", "false", "no", "off"):
+            state = "as they should be in the cache" if wrong else "in the cache"
             raise OfflineError(
-                f"The weights are not in the cache, and {name} is set: unset it, or {by_hand}."
+                f"The weights are not {state}, and {name} is set: unset it, or {by_hand}."
             )
+    mirror = os.environ.get(_MIRROR, "")
     if file.hub and not mirror:
         return _hub.fetch(file, by_hand)
+    url = _in_mirror(mirror, file.name) if mirror else file.url
     check_url(url)
     try:
         locks = target.parent / ".locks"
@@ -105,12 +132,22 @@ def fetch(file: WeightsFile) -> Path:
     except WeightsError:
         raise
     except OSError as error:
-        why = "is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "cannot be written"
-        raise CacheError(
-            f"The cache {target.parent} {why} ({error.strerror or error}): make room, set "
-            f"KERAS_HOME to another folder, or download {file.url} and give `weights` its path."
-        ) from error
+        otherwise = f"download {file.url} and give `weights` its path"
+        raise _faults.of_cache(error, target.parent, "KERAS_HOME", otherwise) from error
     return target
+
+
+def _in_mirror(mirror: str, name: str) -> str:
+    """The address of a file in a mirror, which is an address or a folder of this machine."""
+    if Path(mirror).is_absolute():
+        return (Path(mirror) / name).as_uri()
+    if "://" not in mirror:
+        raise UnsafeError(
+            f"{_MIRROR} must be the address of a folder, as https://host/folder or "
+            f"file:///some/folder, or a path that begins with /. Received: {mirror}"
+        )
+    # A folder may have spaces or # in its name; it has nothing that a browser would need.
+    return urllib.parse.quote(f"{mirror.rstrip('/')}/{name}", safe="/:@%[]!$&'()*+,;=?~")
 
 
 def check_url(url: str) -> None:
@@ -119,7 +156,10 @@ def check_url(url: str) -> None:
     Raises:
         UnsafeError: If the address is neither `https`, nor a file, nor of this very machine.
     """
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise UnsafeError(f"This is no address ({error}). Received: {url}") from error
     if parts.scheme in ("https", "file") or (parts.scheme == "http" and _is_loopback(parts)):
         return
     raise UnsafeError(
@@ -141,7 +181,9 @@ def _bring(file: WeightsFile, url: str, target: Path, by_hand: str) -> None:
     part = target.with_name(f"{target.name}{'.zip' if archive else ''}.part")
     whole = target.with_name(f"{target.name}.whole") if archive else part
     resume = bool(file.digest)  # without it nothing could tell whether two pieces belong together
-    resumed = resume and part.is_file()
+    if part.is_symlink() or not resume:
+        part.unlink(missing_ok=True)
+    resumed = part.is_file()
     try:
         _transfer(url, part, by_hand, resume=resume)
         problem = _problem(part, whole, file)
@@ -151,46 +193,46 @@ def _bring(file: WeightsFile, url: str, target: Path, by_hand: str) -> None:
             problem = _problem(part, whole, file)
         if problem:
             part.unlink()
-            raise HashError(f"{url} {problem}. Nothing was kept: try again, or {by_hand}.")
+            kind, reason = problem
+            raise kind(f"{url} gave {reason}. Nothing was kept: try again, or {by_hand}.")
         os.replace(whole, target)
     finally:
         if archive:
             whole.unlink(missing_ok=True)
+        if part.is_file() and (not resume or not part.stat().st_size):
+            part.unlink()
     part.unlink(missing_ok=True)
 
 
-def _problem(part: Path, whole: Path, file: WeightsFile) -> str:
-    """What is wrong with what arrived, or nothing; unpacks it if it is an archive."""
-    with part.open("rb") as stream:
-        start = stream.read(64).lstrip().lower()
-    if start.startswith(_PAGE):
-        return "gave a page of text in place of the file, as a proxy or a login would"
+def _problem(part: Path, whole: Path, file: WeightsFile) -> tuple[type[HashError], str] | None:
+    """What is wrong with what arrived, if anything; unpacks it if it is an archive."""
+    if _faults.is_page(part):
+        return PageError, "a page of text in place of the file, as a proxy or a login would"
     if whole != part:
-        reason = _unpack(part, file.name, whole)
-        if reason:
-            return reason
-    if not _files.has_digest(whole, file.digest):
-        algorithm, _, expected = file.digest.partition(":")
-        return (
-            f"gave a file whose {algorithm} is {_files.digest_of(whole, algorithm)}, not {expected}"
-        )
-    if not file.digest and file.name.endswith(".h5") and not h5py.is_hdf5(whole):
-        return "gave something that is no HDF5 file"
-    return ""
+        damage = _unpack(part, file.name, whole)
+        if damage:
+            return ArchiveError, damage
+    problem = _faults.of_file(whole, file.digest, file.name)
+    return (HashError, f"something else than the file: {problem}") if problem else None
 
 
 def _unpack(archive: Path, member: str, target: Path) -> str:
     """Writes one member of an archive; what else it holds, and where to, does not matter."""
     try:
         with zipfile.ZipFile(archive) as opened:
-            names = [name for name in opened.namelist() if Path(name).name == member]
-            if len(names) != 1:
-                return f"gave an archive without {member}"
-            with opened.open(names[0]) as source, target.open("wb") as sink:
+            found = [info for info in opened.infolist() if Path(info.filename).name == member]
+            if len(found) != 1:
+                return f"an archive without {member}"
+            if found[0].file_size > UNPACKED:
+                return f"an archive with a {member} of {found[0].file_size / 1e9:,.0f} GB"
+            # The module writes no more than this, whatever the archive holds.
+            _faults.check_room(target.parent, found[0].file_size)
+            target.unlink(missing_ok=True)
+            with opened.open(found[0]) as source, target.open("wb") as sink:
                 shutil.copyfileobj(source, sink, _BLOCK)
     # The last two are zipfile's, for a compression or an encryption that it does not know.
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        return f"gave a damaged archive ({error})"
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        return f"a damaged archive ({error})"
     return ""
 
 
@@ -200,36 +242,57 @@ def _transfer(url: str, part: Path, by_hand: str, *, resume: bool) -> None:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return _attempt(url, part, resume=resume)
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code < 500 and error.code not in (408, 416, 429):
-                raise NotPublishedError(
-                    f"{url} answers {error.code} {error.reason}: the file is not there any more, "
-                    f"or not for everybody. Take another set of weights, or {by_hand}."
-                ) from error
-            reason = f"{error.code} {error.reason}"
-            if error.code == 416:  # what is there already is longer than the file
-                part.unlink(missing_ok=True)
-        except urllib.error.URLError as error:
-            if isinstance(error.reason, FileNotFoundError):
-                raise NotPublishedError(
-                    f"{url} does not exist. Take another set of weights, or {by_hand}."
-                ) from error
-            if isinstance(error.reason, socket.gaierror):
-                raise OfflineError(
-                    f"The host of {url} is unknown ({error.reason.strerror}): is there a network, "
-                    f"and does it need a proxy (HTTPS_PROXY)? Try again then, or {by_hand}."
-                ) from error
-            reason = str(error.reason)
-        except (_BrokenOff, TimeoutError, ConnectionError, http.client.HTTPException) as error:
-            reason = str(error) or type(error).__name__
+        except _NETWORK as error:
+            final = _final(error, url, by_hand)
+            if final:
+                raise final from error
+            reason = _reason(error)
+            if isinstance(error, urllib.error.HTTPError) and error.code == 416:
+                part.unlink(missing_ok=True)  # what is there already is longer than the file
         if attempt < ATTEMPTS:
             time.sleep(wait)
             wait *= 2
+    kept = resume and part.is_file() and part.stat().st_size
     raise DownloadError(
         f"{url} could not be downloaded in {ATTEMPTS} attempts; the last one ended in: {reason}. "
-        f"What arrived is kept, to go on with: try again later, or {by_hand}."
+        f"{'What arrived is kept, to go on with: t' if kept else 'T'}ry again later, or {by_hand}."
     )
+
+
+def _final(error: Exception, url: str, by_hand: str) -> WeightsError | None:
+    """The error to raise for what another attempt would not change."""
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        if error.code < 400:
+            return DownloadError(
+                f"{url} is redirected in a circle, or to nowhere ({_reason(error)}): try again "
+                f"later, or {by_hand}."
+            )
+        if error.code < 500 and error.code not in (408, 416, 429):
+            return NotPublishedError(
+                f"{url} answers {error.code} {error.reason}: the file is not there any more, or "
+                f"not for everybody. Take another set of weights, or {by_hand}."
+            )
+    elif isinstance(error, urllib.error.URLError):
+        if url.startswith("file:"):
+            gone = isinstance(error.reason, FileNotFoundError)
+            state = "does not exist" if gone else f"cannot be read ({_reason(error)})"
+            return NotPublishedError(f"{url} {state}. Take another set of weights, or {by_hand}.")
+        if _faults.no_way(error):
+            return OfflineError(
+                f"The host of {url} cannot be reached ({_reason(error)}): is there a network, and "
+                f"does it need a proxy (HTTPS_PROXY)? Try again then, or {by_hand}."
+            )
+    elif isinstance(error, ValueError):  # an address, also one that a server has sent
+        kind = type(error) if isinstance(error, WeightsError) else DownloadError
+        return kind(f"{url} leads to where nothing is taken from: {error}. Instead, {by_hand}.")
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line; a `URLError` says more of itself than of its reason."""
+    said = str(error.reason if type(error) is urllib.error.URLError else error)
+    return " ".join(said.split()) or type(error).__name__
 
 
 def _attempt(url: str, part: Path, *, resume: bool) -> None:
@@ -242,31 +305,54 @@ def _attempt(url: str, part: Path, *, resume: bool) -> None:
     with opener.open(request, timeout=TIMEOUT) as answer:
         if answer.status != 206:
             begin = 0
-        length = answer.headers.get("Content-Length")
-        total = begin + int(length) if length else None
-        _check_room(part, (total or 0) - begin)
-        with part.open("ab" if begin else "wb") as sink, _progress(url, begin, total) as advance:
-            while block := answer.read(_BLOCK):
-                sink.write(block)
-                advance(len(block))
+        length = answer.headers.get("Content-Length") or ""
+        total = begin + int(length) if length.isdecimal() else None
+        _faults.check_room(part.parent, (total or begin) - begin)
+        try:
+            with part.open("ab" if begin else "wb") as sink, _progress(url, begin, total) as show:
+                _copy(answer, sink, show, None if total is None else total - begin)
+        except OSError as error:
+            if error.errno in _faults.FULL and total:
+                free = shutil.disk_usage(part.parent).free
+                raise _faults.no_room(total - part.stat().st_size, free) from error
+            raise
     arrived = part.stat().st_size
     if total is not None and arrived < total:
         raise _BrokenOff(f"{arrived:,} of {total:,} bytes arrived")
 
 
+def _copy(answer: Any, sink: Any, show: Any, rest: int | None) -> None:
+    """Copies what is left, or all; `read1` gives what is there, so that a slow line is seen."""
+    while rest != 0:
+        try:
+            block = answer.read1(_BLOCK)
+        except OSError as error:  # else it would look like one of writing
+            raise _BrokenOff(_reason(error)) from error
+        if not block:
+            return
+        sink.write(block)
+        show(len(block))
+        if rest is not None:
+            rest = max(rest - len(block), 0)
+
+
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows to safe addresses only."""
+
+    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except ValueError:  # of an address
+            fp.close()
+            raise
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
     def redirect_request(
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Any:
         check_url(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _check_room(part: Path, needed: int) -> None:
-    if needed > shutil.disk_usage(part.parent).free:
-        raise OSError(errno.ENOSPC, f"{needed / 1e6:,.0f} MB are needed")
 
 
 @contextmanager

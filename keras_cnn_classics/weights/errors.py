@@ -27,8 +27,24 @@ class HashError(WeightsError, OSError):
     """What arrived is not the file that was published."""
 
 
+class PageError(HashError):
+    """A page of text arrived in place of the file."""
+
+
+class ArchiveError(HashError):
+    """What arrived is a damaged archive, or one that does not hold the file."""
+
+
 class CacheError(WeightsError, OSError):
-    """The cache cannot be written: it is full, or read-only."""
+    """The cache cannot be written."""
+
+
+class CacheFullError(CacheError):
+    """The cache has no room for the file."""
+
+
+class CacheReadOnlyError(CacheError):
+    """The cache may not be written."""
 
 
 class UnsafeError(WeightsError, ValueError):

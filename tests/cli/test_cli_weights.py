@@ -15,6 +15,7 @@ from test_cli import fails
 
 import keras_cnn_classics as kcc
 from keras_cnn_classics.applications import squeezenet
+from keras_cnn_classics.cli import weights
 from keras_cnn_classics.registry import WeightsFile, WeightsSource
 from keras_cnn_classics.weights import _copies, _download, _files
 
@@ -24,6 +25,7 @@ TAG = "imagenet/torchvision"
 KEYS = {
     *("name", "tag", "plain_tag", "bytes", "estimated", "top1", "top5", "license", "origin"),
     *("noncommercial", "preprocessing", "options", "input_size", "cached", "url", "variants"),
+    *("default", "needs_torch"),
 }
 
 
@@ -97,7 +99,7 @@ def test_help(run):
         code, out, _ = run("weights", verb, "--help")
         assert code == 0
         assert "--debug" in out
-    fails(run("weights"), 2, "Missing command")
+    fails(run("weights"), 2, "Missing command.*See keras-cnn-classics weights --help")
     fails(run("weights", "lits"), 2, "lits")
 
 
@@ -124,7 +126,7 @@ def test_list_is_the_registry(run):
 def test_list_as_a_table(run):
     _, out, _ = run("weights", "list", "VGG16")
     first, second = out.splitlines()[1:3]
-    form = r"VGG16 +imagenet/keras \* +~553 MB 71\.3 \(90\.\d\) +no +CC BY 4\.0 +caffe +Simonyan"
+    form = r"VGG16 +imagenet/keras \* +~553 MB 71\.3 +90\.\d +no +CC BY 4\.0 +caffe +Simonyan"
     assert re.search(form, first)
     assert re.search(r"imagenet/timm-tv +~", second)
     assert "* is what weights='imagenet' loads" in out
@@ -133,14 +135,45 @@ def test_list_as_a_table(run):
     _, out, _ = run("weights", "list", "mobilenet*")
     assert "imagenet/keras * (1 of 16)" in out
     _, out, _ = run("weights", "list", "mobilenet")
-    assert out.count("imagenet/keras *") == 16
+    assert out.count("imagenet/keras") == 16
+    (default,) = re.findall(r".*imagenet/keras \*.*", out)
+    assert "alpha=1.0 size=224" in default
     assert "alpha=0.25 size=128" in out
+
+
+def test_list_marks_what_needs_pytorch(run):
+    _, out, _ = run("weights", "list", "VGG11")
+    first, second = out.splitlines()[1:3]
+    assert "imagenet/timm-tv * " in first
+    assert "imagenet/torchvision + " in second
+    assert "+ needs PyTorch" in out
+    assert "+ needs PyTorch" not in run("weights", "list", "VGG16")[1]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 140, 250])
+def test_list_in_a_narrow_window(run, monkeypatch, width):
+    """Columns go; none is cut."""
+    import rich.console
+
+    console = rich.console.Console
+    monkeypatch.setattr(rich.console, "Console", lambda **kept: console(**{**kept, "width": width}))
+    _, out, _ = run("weights", "list", "vgg*")
+    assert max(map(len, out.splitlines())) <= width
+    assert "…" not in out
+    assert "BSD-3-Clause" in out or width < 60
+    words = " ".join(out.split())
+    dropped = re.search("A wider window shows (.*), too", words)
+    header = out.splitlines()[0].split()
+    shown = [*header, *(dropped[1].split(", ") if dropped else [])]
+    assert sorted(shown) == sorted(weights._CELLS.keys() - {"for"})
+    assert dropped is None or width < 250
 
 
 def test_list_of_what_is_not_there(run):
     fails(run("weights", "list", "VGG17"), 2, "Did you mean VGG1")
     fails(run("weights", "list", "LeNet5"), 1, "No weights of LeNet5 are published")
-    fails(run("weights", "list", "x*y"), 1, r"No weights of x\*y")
+    fails(run("weights", "list", "x*y"), 2, r"No network has a name like that.*'x\*y'")
+    fails(run("weights", "list", "LeNet*"), 1, r"No weights of LeNet\* are published")
     assert json.loads(run("weights", "list", "LeNet5", "--json")[1]) == []
 
 
@@ -173,7 +206,8 @@ def test_download(run, publish, mirror, model, monkeypatch, name):
 
     monkeypatch.setenv("KCC_OFFLINE", "1")
     before = {file: (_download.cache_dir() / file).stat().st_mtime_ns for file in cache()}
-    assert run("weights", "download", NAME, "--tag", TAG)[:2] == (0, out)
+    for tag in (TAG, TAG.partition("/")[2]):
+        assert run("weights", "download", NAME, "--tag", tag)[:2] == (0, out)
     assert {file: (_download.cache_dir() / file).stat().st_mtime_ns for file in cache()} == before
     same(kcc.SqueezeNet1_1(weights="imagenet"), model)
 
@@ -195,13 +229,30 @@ def test_download_of_a_variant(run, mirror):
     fails(run(*call[:3], "--size", "8"), 2, "at least 32 pixels")
 
 
+def test_options_go_to_the_networks_that_know_them(run, mirror):
+    trunk = kcc.MobileNet(weights=None, include_top=False, alpha=0.5)
+    trunk.save(mirror / "mobilenet_5_0_224_tf_no_top.h5")
+    call = ("weights", "download", "LeNet5", "MobileNet", "--no-top", "-o")
+    code, out, said = run(*call, "alpha=0.5")
+    assert (code, out.partition(":")[0]) == (1, "MobileNet")
+    assert "LeNet5: no weights of it" in said
+    fails(run(*call, "beta=2"), 2, "beta=2")
+
+
 def test_downloads_that_fail(run, publish):
     publish("x.weights.h5")
-    result = run("weights", "download", "LeNet5", "VGG16", NAME)
-    fails(result, 1, "2 of 3 failed; LeNet5: no weights of it .*; VGG16: .* does not exist")
-    assert result[1].startswith(f"{NAME}: ")
+    code, out, said = run("weights", "download", "LeNet5", "VGG16", NAME)
+    assert code == 1
+    first, second, last = said.splitlines()
+    assert re.match("LeNet5: no weights of it", first)
+    assert re.match("VGG16: .* does not exist", second)
+    assert last == "Error: 2 of 3 failed."
+    assert out.startswith(f"{NAME}: ")
     assert cache() == ["x.weights.h5"]
+    fails(run("weights", "download", "LeNet5"), 1, "^Error: LeNet5: no weights of it")
     fails(run("weights", "download", NAME, "--tag", "me"), 1, f"one of imagenet, {TAG}.*'me'")
+    near = run("weights", "download", NAME, "--tag", "torchvison")
+    fails(near, 1, rf"Did you mean {TAG}\? Received: 'torchvison'")
     shutil.rmtree(_download.cache_dir())
     fails(run("weights", "download", NAME, "SqueezeNet1_2"), 2, "Did you mean SqueezeNet1_")
     fails(run("weights", "download"), 2, "NAME")
@@ -213,7 +264,7 @@ def test_a_download_of_something_else_leaves_nothing(run, publish, mirror):
     (mirror / "x.weights.h5").write_text("<!DOCTYPE html>")
     fails(run("weights", "download", NAME), 1, "a page of text")
     (mirror / "x.weights.h5").write_bytes(b"cut")
-    fails(run("weights", "download", NAME), 1, "whose sha256 is")
+    fails(run("weights", "download", NAME), 1, "its sha256 is")
     assert cache() == []
 
 
@@ -240,11 +291,12 @@ def test_verify(run, publish):
     other = put(kcc.VGG16.spec.weights["imagenet"].top.name)
     code, out, errors = run("weights", "verify", NAME)
     fails((code, out, errors), 1, "2 of 2; --delete removes")
-    assert re.search(r"^BAD .*x\.safetensors: sha256 \w{64} expected, \w{64} found$", out, re.M)
-    assert re.search(rf"^BAD {copy}: sha256 \w{{8}} expected", out, re.M)
+    assert re.search(r"^BAD .*x\.safetensors: its sha256 is \w{64}, not \w{64}$", out, re.M)
+    assert re.search(rf"^BAD {copy}: its sha256 is \w{{8}}", out, re.M)
     assert f"... {left}" in out
     assert other.name not in out
-    fails(run("weights", "verify", "--delete"), 1, "3 of 3; were removed")
+    code, out, _ = run("weights", "verify", "--delete")
+    assert (code, out.splitlines()[-1]) == (0, "Bad files: 3 of 3, removed.")
     assert cache() == [left.name]
     assert not bad.exists()
     assert run("weights", "verify")[0] == 0
@@ -283,7 +335,7 @@ def test_verify_the_hubs_cache(run, tmp_path):
     row = json.loads(run("weights", "list", "vgg16", "--json")[1])[-1]
     assert (row["cached"], row["bytes"]) == ("yes", len(content))
     blob.write_bytes(b"other")
-    fails(run("weights", "verify", "--delete"), 1, "1 of 1")
+    assert "Bad files: 1 of 1, removed." in run("weights", "verify", "--delete")[1]
     assert not blob.exists()
     assert not link.is_symlink()
 
@@ -292,7 +344,7 @@ def test_a_link_in_the_cache_leads_to_a_file_that_is_not_ours(run, tmp_path):
     path = put(kcc.VGG16.spec.weights["imagenet"].top.name)
     own = path.rename(tmp_path / "mine.h5")
     path.symlink_to(own)
-    fails(run("weights", "verify", "--delete"), 1, "1 of 1; were removed")
+    assert "Bad files: 1 of 1, removed." in run("weights", "verify", "--delete")[1]
     assert own.exists()
     assert cache() == []
 
@@ -303,7 +355,8 @@ def test_convert(run, model, tmp_path):
     call = ("weights", "convert", path, "--to", NAME.lower(), "--out", out)
     code, text, _ = run(*call)
     assert code == 0
-    assert text == f'1,235,496 parameters are in {out}. Use: {NAME}(weights="{out}")\n'
+    counted = f"1,235,496 parameters are in {out}, for images in mode 'torch'. "
+    assert text == counted + f'Use: {NAME}(weights="{out}")\n'
     same(kcc.SqueezeNet1_1(weights=out), model)
     fails(run(*call), 1, "x.weights.h5 exists.*--force")
     before = out.stat().st_mtime_ns
