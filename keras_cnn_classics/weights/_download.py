@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from keras_cnn_classics.registry import WeightsFile
-from keras_cnn_classics.weights import _faults, _files, _hub
+from keras_cnn_classics.weights import _faults, _hub
 from keras_cnn_classics.weights.errors import (
     ArchiveError,
     DownloadError,

@@ -16,7 +16,7 @@ from keras_cnn_classics.weights.errors import CacheError, CacheFullError, CacheR
 FULL = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ECONNREFUSED)
-_PAGE = (b"<!doctype", b"<!--", b"<html", b"<?xml")
+_PAGE = (b"<!doctype", b"<!--", b"<html", b"<?xml", b"<head", b"<body")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 

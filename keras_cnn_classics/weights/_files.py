@@ -28,7 +28,6 @@ Config = dict[str, Any]
 TORCH_SUFFIXES = (".safetensors", ".pth", ".pt", ".th")
 _TF2CV = ".tf2.h5"  # with the layers of the same package's PyTorch networks
 
-_PAGE = (b"<!", b"<html", b"<?xml", b"<head", b"<body")
 _ABOUT = "keras_cnn_classics"
 _MOST_COMPRESSED = 100  # no network's weights are; what is, would fill the disk
 
@@ -256,12 +255,6 @@ def _snake_case(name: str) -> str:
     """`SeparableConv2D` becomes `separable_conv2d`, as Keras's files have it."""
     words = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", words).lower()
-
-
-def is_page(path: Path) -> bool:
-    """Whether a file is a page of text, as a proxy, a login or a failing server gives it."""
-    with path.open("rb") as stream:
-        return stream.read(64).lstrip().lower().startswith(_PAGE)
 
 
 def has_digest(path: Path, digest: str) -> bool:

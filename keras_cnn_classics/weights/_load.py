@@ -18,6 +18,7 @@ from keras_cnn_classics.weights import (
     _compare,
     _copies,
     _download,
+    _faults,
     _files,
     _match,
     _old_keras,
@@ -256,7 +257,7 @@ def _read(
     """Reads a file of any format, of which `opened` closes what stays open."""
     if not path.name.lower().endswith(_SUFFIXES):
         raise FormatError(f"the file name must end in {', '.join(_SUFFIXES)}")
-    if _files.is_page(path):
+    if _faults.is_page(path):
         raise FormatError("it is a page of text, as a proxy, a login or a failing server gives it")
     suffix = path.suffix.lower()
     if _files.is_foreign(path.name):

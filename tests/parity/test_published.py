@@ -6,7 +6,7 @@ import pytest
 
 import keras_cnn_classics as kcc
 from keras_cnn_classics.preprocessing import model_preprocessing
-from keras_cnn_classics.weights import _files
+from keras_cnn_classics.weights import _faults
 
 pytestmark = pytest.mark.parity
 
@@ -29,7 +29,7 @@ def mirror(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("KCC_WEIGHTS_MIRROR", tmp_path.as_uri())
     monkeypatch.delenv("KCC_OFFLINE")
-    monkeypatch.setattr(_files, "has_digest", lambda path, digest: True)
+    monkeypatch.setattr(_faults, "of_file", lambda path, digest, name="": "")
     return tmp_path
 
 

@@ -41,7 +41,7 @@ _IMAGENET: tuple[tuple[Any, ...], ...] = (
         "BNInception",
         "v0.0.405/bninception-0774-d79ba5f5.pth.zip",
         "d79ba5f573ba2da5fea5e4c9a7f67ddd526e234b",
-        (None, 92.26),
+        (74.63, 92.26),
         {},
     ),
     (

@@ -75,6 +75,10 @@ PREPROCESSING = {
 }
 
 
+# Height and width of the images, where they are not the paper's.
+_SIZES = {"EfficientNetB2": 288}
+
+
 def _source(model: str, name: str, top1: float, top5: float) -> WeightsSource:
     digits = name.rpartition("-")[2].removesuffix(".pth")
     return WeightsSource(
@@ -85,6 +89,7 @@ def _source(model: str, name: str, top1: float, top5: float) -> WeightsSource:
         license="BSD-3-Clause",
         origin="torchvision",
         options=GRAPHS.get(model, {}),
+        input_size=_SIZES.get(model),
     )
 
 
