@@ -166,3 +166,17 @@ def test_parameters_of_pytorch(saved):
     assert len(list(again.get_layer("conv1_conv").parameters())) == 2
     for w in again.weights:
         assert w.value.requires_grad == w.trainable
+
+
+def test_weights_of_a_file_belong_to_the_model_alone(saved):
+    """Where a tensor uses the memory of what was read, training must not reach two models."""
+    model, file = saved
+    shared = {**OPTIONS, "input_shape": SHAPE, "classes": 5}
+    one, two = (kcc.ResNet50(**shared, weights=file) for _ in range(2))
+    before = two.get_weights()
+    one.compile("sgd", "sparse_categorical_crossentropy")
+    one.train_on_batch(np.random.default_rng(0).normal(size=(8, *SHAPE)), np.arange(8) % 5)
+    assert np.any(one.get_weights()[0] != before[0])
+    for a, b in zip(before, two.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    same(model, kcc.ResNet50(**shared, weights=file))

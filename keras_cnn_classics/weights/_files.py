@@ -29,6 +29,7 @@ TORCH_SUFFIXES = (".safetensors", ".pth", ".pt", ".th")
 _TF2CV = ".tf2.h5"  # with the layers of the same package's PyTorch networks
 
 _ABOUT = "keras_cnn_classics"
+_ALIGNMENT = 64  # bytes
 _MOST_COMPRESSED = 100  # no network's weights are; what is, would fill the disk
 
 # PyTorch's names for what TensorFlow's variables are called.
@@ -87,6 +88,28 @@ def read_legacy_h5(path: Path, opened: ExitStack) -> tuple[Arrays, list[Config] 
             found[name] = arrays
     (model,) = _strings([file.attrs.get("model_config", "{}")])
     return found, json.loads(model).get("config", {}).get("layers")
+
+
+class _Ours(np.ndarray):
+    """An array that nobody else will write to.
+
+    TensorFlow copies an array first, lest somebody did; at this alignment it needs no copy else.
+    """
+
+    def copy(self, order: Any = "C") -> _Ours:
+        return self
+
+
+def in_memory(array: Any) -> np.ndarray:
+    """Reads an array from its file, to where a tensor can be made of it without a copy."""
+    if not isinstance(array, h5py.Dataset) or not array.shape:
+        return np.asarray(array)
+    room = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    found = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    if array.size:
+        array.read_direct(found)
+    return found.view(_Ours)
 
 
 def read_tf2cv(path: Path) -> Tensors:

@@ -342,7 +342,7 @@ def _fill(
             _normalize_by(layer, *statistics, sure=configs is not None)
     for name, layer in layers.items():
         if name in fitting:
-            deferred.set_weights(layer, [np.asarray(array) for array in arrays.pop(name)])
+            deferred.set_weights(layer, [_files.in_memory(a) for a in arrays.pop(name)])
     return missed
 
 
