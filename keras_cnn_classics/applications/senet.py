@@ -25,7 +25,6 @@ from keras_cnn_classics.applications import bn_inception, inception_resnet
 from keras_cnn_classics.applications._architecture import architecture
 from keras_cnn_classics.applications.inception_v3 import Units
 from keras_cnn_classics.blocks.core import (
-    ceil_pool,
     channel_axis,
     exactly,
     max_pool,
@@ -33,7 +32,7 @@ from keras_cnn_classics.blocks.core import (
     squeeze_excite,
 )
 from keras_cnn_classics.blocks.heads import gap_dense, mlp
-from keras_cnn_classics.blocks.residual import stages, stem, torch_names, unit
+from keras_cnn_classics.blocks.residual import first_pool, stages, stem, torch_names, unit
 
 PAPER: dict[str, Any] = {
     "year": 2017,
@@ -170,24 +169,39 @@ def se_bottleneck(
     return layers.ReLU(name=f"{name}_out")(x)
 
 
-def _senet_names(*, depths: Sequence[int], **_: Any) -> Mapping[str, Sequence[str]]:
-    names = _names_of_blocks(depths)
-    for i in range(1, 4):
-        names[f"conv1_{i}_conv"] = (f"layer0.conv{i}",)
-        names[f"conv1_{i}_bn"] = (f"layer0.bn{i}",)
-    return names
+def _senet_names(
+    *, depths: Sequence[int], ceil_mode: bool, **_: Any
+) -> Mapping[str, Sequence[str]]:
+    """Those names for the authors' form, the names of timm's own network for its."""
+    theirs = [f"layer0.{kind}{i}" for i in (1, 2, 3) for kind in ("conv", "bn")]
+    if not ceil_mode:
+        theirs = ["conv1.0", "conv1.1", "conv1.3", "conv1.4", "conv1.6", "bn1"]
+    ours = [f"conv1_{i}_{kind}" for i in (1, 2, 3) for kind in ("conv", "bn")]
+    first = {name: (other,) for name, other in zip(ours, theirs, strict=True)}
+    blocks = _names_of_blocks(depths, excite="se_module" if ceil_mode else "se")
+    for name in ("conv1_conv", "conv1_bn"):  # ResNet's
+        del blocks[name]
+    return blocks | first | ({} if ceil_mode else {"predictions": ("fc",)})
 
 
 @architecture(
     **PAPER,
     head=gap_dense(dropout=0.2),
     torch_names=_senet_names,
+    torch_options={"ceil_mode": False},
+    notes="ceil_mode=False is for timm's `senet154.gluon_in1k`, the default for its `legacy_` one.",
     features=2048,
     stride=32,
     tiny={"depths": (1, 2, 1, 1), "width": 32, "groups": 4, "ratio": 4},
 )
 def senet(
-    x: Any, *, depths: Sequence[int], groups: int = 64, width: int = 256, ratio: int = 16
+    x: Any,
+    *,
+    depths: Sequence[int],
+    groups: int = 64,
+    width: int = 256,
+    ratio: int = 16,
+    ceil_mode: bool = True,
 ) -> Any:
     """SENet-154, the winner of ILSVRC 2017: appendix of the paper.
 
@@ -197,6 +211,7 @@ def senet(
         groups: Groups of the 3x3 convolutions.
         width: Filters of the first stage's blocks; each stage doubles them.
         ratio: How many times fewer units than channels a squeeze-and-excitation has.
+        ceil_mode: Whether the first pool is Caffe's, as the authors', or padded on all sides.
 
     Returns:
         Feature map of stride 32: 7x7 for an image of 224x224.
@@ -205,7 +220,7 @@ def senet(
     x = unit(x, width // 4, 3, 2, name="conv1_1")
     x = unit(x, width // 4, 3, name="conv1_2")
     x = unit(x, width // 2, 3, name="conv1_3")
-    x = ceil_pool(x, name="pool1_pool")
+    x = first_pool(x, ceil_mode=ceil_mode)
     for stage, depth in enumerate(exactly(4, depths, "depths")):
         for i in range(depth):
             x = se_bottleneck(

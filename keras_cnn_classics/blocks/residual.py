@@ -161,6 +161,19 @@ def stem(x: Any, width: int, *, bias: bool = False, ceil_mode: bool = False) -> 
         A feature map of stride 4.
     """
     x = unit(x, width, 7, 2, name="conv1", bias=bias)
+    return first_pool(x, ceil_mode=ceil_mode)
+
+
+def first_pool(x: Any, *, ceil_mode: bool) -> Any:
+    """The pool of 3x3 in steps of two before the stages.
+
+    Args:
+        x: Feature map.
+        ceil_mode: Whether it is Caffe's, `ceil_pool`, and not padded on all sides.
+
+    Returns:
+        A feature map of half the height and width.
+    """
     if ceil_mode:
         return ceil_pool(x, name="pool1_pool")
     x = layers.ZeroPadding2D(1, name="pool1_pad")(x)

@@ -77,6 +77,7 @@ def compare(mirror, module, model, tag, side, statistics, options, state=None):
         slow("NASNetLarge", "timm-tf", "nasnetalarge.tf_in1k", 96, {}),
         slow("ResNeXt50_32x4d", "timm-a1", "resnext50_32x4d.a1_in1k", 64, {}),
         slow("WideResNet50_2", "timm-tv2", "wide_resnet50_2.tv2_in1k", 64, {}),
+        slow("SENet154", "timm-gluon", "senet154.gluon_in1k", 97, {}),
         slow("SENet154", "timm-legacy", "legacy_senet154.in1k", 96, {}),
         slow("EfficientNetB5", "timm-aa", "tf_efficientnet_b5.aa_in1k", 64, {}),
     ],

@@ -61,6 +61,7 @@ _CHECKPOINTS = (
     ("SEResNet50", "seresnet50.a1_in1k", 80.012, 94.704),
     ("SEResNeXt50_32x4d", "seresnext50_32x4d.gluon_in1k", 79.916, 94.816),
     ("SEResNeXt101_32x4d", "seresnext101_32x4d.gluon_in1k", 80.886, 95.268),
+    ("SENet154", "senet154.gluon_in1k", 81.258, 95.358),
     ("NASNetLarge", "nasnetalarge.tf_in1k", 82.638, 96.066),
     ("MobileNet", "mobilenetv1_100.ra4_e3600_r224_in1k", 75.388, 92.31),
     ("MobileNetV2", "mobilenetv2_100.ra_in1k", 72.91, 91.0),

@@ -62,6 +62,7 @@ GRAPHS: dict[str, dict[str, Any]] = {
     "InceptionV3": {"count_padding": True, "scale": True},
     "InceptionResNetV2": {"scale": True},
     "NASNetLarge": {"edge_zeros": "average"},
+    "SENet154": {"ceil_mode": False},
     "SEResNet50": {"stride_in": "3x3", "ceil_mode": False},
     "SEResNeXt50_32x4d": {"ceil_mode": False},
     "SEResNeXt101_32x4d": {"ceil_mode": False},
