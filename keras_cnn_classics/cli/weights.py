@@ -389,8 +389,12 @@ def convert(
         raise FileNotFoundError(f"There is no folder {out.parent}.")
     if out.exists() and not force:
         raise FileExistsError(f"{out} exists: name another file, or replace it by --force.")
+    import h5py
+
     from keras_cnn_classics import preprocessing
+    from keras_cnn_classics.applications._arguments import lasting
     from keras_cnn_classics.blocks.core import image_shape
+    from keras_cnn_classics.weights import _files
 
     facts, arguments = _common.known_arguments(builder, file, classes=classes, options=parsed)
     if size:
@@ -398,15 +402,19 @@ def convert(
     if no_top:
         arguments["include_top"] = False
     model = builder(weights=file, **arguments)
+    prepare: Any = preprocessing.model_preprocessing(model)
+    mode = facts.get("preprocessing") or prepare.keywords["mode"]
+    values = {o.name: arguments.get(o.name, o.default) for o in _common.options_of(builder)}
+    about = {"model": builder.spec.name, "options": lasting(values), "preprocessing": mode}
     scratch = out.with_name(f".{os.getpid()}.{out.name}")  # Keras wants the name to end so
     try:
         model.save_weights(scratch)
+        with h5py.File(scratch, "a") as written:
+            _files.write_about(written, about)
         os.replace(scratch, out)
     finally:
         scratch.unlink(missing_ok=True)
     call = ", ".join([f'weights="{out}"', *(f"{k}={v!r}" for k, v in arguments.items())])
-    prepare: Any = preprocessing.model_preprocessing(model)
-    mode = facts.get("preprocessing") or prepare.keywords["mode"]
     print(
         f"{model.count_params():,} parameters are in {out}, for images in mode {mode!r}. "
         f"Use: {builder.spec.name}({call})"

@@ -16,8 +16,9 @@ from test_cli import fails
 import keras_cnn_classics as kcc
 from keras_cnn_classics.applications import squeezenet
 from keras_cnn_classics.cli import weights
+from keras_cnn_classics.preprocessing import model_preprocessing
 from keras_cnn_classics.registry import WeightsFile, WeightsSource
-from keras_cnn_classics.weights import _copies, _download, _files
+from keras_cnn_classics.weights import MismatchError, _copies, _download, _files
 
 NAME = "SqueezeNet1_1"
 SPEC = kcc.get_builder(NAME).spec
@@ -357,7 +358,11 @@ def test_convert(run, model, tmp_path):
     assert code == 0
     counted = f"1,235,496 parameters are in {out}, for images in mode 'torch'. "
     assert text == counted + f'Use: {NAME}(weights="{out}")\n'
-    same(kcc.SqueezeNet1_1(weights=out), model)
+    again = kcc.SqueezeNet1_1(weights=out)
+    same(again, model)
+    assert model_preprocessing(again).keywords["mode"] == "torch"
+    with pytest.raises(MismatchError, match="it is of SqueezeNet1_1"):
+        kcc.SqueezeNet1_0(weights=out)
     fails(run(*call), 1, "x.weights.h5 exists.*--force")
     before = out.stat().st_mtime_ns
     assert run(*call, "--no-top", "--force")[0] == 0
