@@ -307,6 +307,15 @@ def test_options_of_training_and_other_types_contradict_nothing(name, options):
         kcc.build(name, **options)
 
 
+@pytest.mark.parametrize("form", ["weights.h5", "keras", "h5"])
+def test_options_may_be_numpys_numbers(form, tmp_path):
+    options = {"depth": np.int64(8), "classes": 5, "weights": None}
+    model, path = kcc.ResNet20(**options), tmp_path / f"saved.{form}"
+    (model.save_weights if form == "weights.h5" else model.save)(path)
+    again = kcc.ResNet20(**{**options, "weights": path})
+    np.testing.assert_array_equal(model.get_weights()[0], again.get_weights()[0])
+
+
 def test_a_width_that_is_not_published_names_those_that_are():
     with pytest.raises(ValueError, match=r"alpha=1\.0 or 0\.75 or 0\.5 or 0\.25\. .*alpha=0\.6"):
         kcc.MobileNet(alpha=0.6)
@@ -315,7 +324,7 @@ def test_a_width_that_is_not_published_names_those_that_are():
 # Keras's old files by their order
 
 
-def write_old_h5(model, path, names=None):
+def write_old_h5(model, path):
     """Keras's old layout, with names of the layers that nobody else gave."""
     weighted = [layer for layer in model.layers if layer.weights]
     with h5py.File(path, "w") as file:

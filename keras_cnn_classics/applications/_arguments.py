@@ -139,12 +139,16 @@ def _contradictions(
 
 
 def lasting(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that make a network what it is in use, images apart."""
-    return {k: v for k, v in options.items() if k not in (*TRAINING, "include_preprocessing")}
+    """The options that make a network what it is in use, images apart, as Python's own values."""
+    left_out = (*TRAINING, "include_preprocessing")
+    return {key: _plain(value) for key, value in options.items() if key not in left_out}
 
 
 def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    """A value of an option in one form: sequences as tuples, NumPy's numbers as Python's."""
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _fits(key: str, value: Any, expected: Any) -> bool:
