@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 # What a narrow window does without, first to last.
 DISPENSABLE = ("origin", "preprocessing", "top-5", "cached", "top-1", "size")
 ORIGIN_WIDTH = 20  # characters; longer ones go on in the next line
-TORCHS = (".pth", ".pt", ".th")
 
 NoTop = Annotated[bool, typer.Option("--no-top", help="Without the classifier.")]
 
@@ -81,6 +80,8 @@ def _rows(spec: ModelSpec, variants: bool) -> Iterator[dict[str, Any]]:
 
 
 def _facts(spec: ModelSpec, one: WeightsSource, source: WeightsSource) -> dict[str, Any]:
+    from keras_cnn_classics.weights import _files
+
     file = one.file(include_top=True)
     whole = _place(spec, file)
     trunk = _place(spec, one.no_top) if one.no_top else None
@@ -101,7 +102,7 @@ def _facts(spec: ModelSpec, one: WeightsSource, source: WeightsSource) -> dict[s
         "input_size": one.input_size or spec.input_size,
         "cached": "yes" if whole else "trunk" if trunk else "no",
         "url": file.url,
-        "needs_torch": file.name.endswith(TORCHS),
+        "needs_torch": _files.needs_torch(file.name),
     }
 
 
@@ -319,7 +320,7 @@ def _cached(specs: Iterable[ModelSpec]) -> tuple[list[_Cached], list[Path]]:
     found: dict[Path, _Cached] = {}
     broken_off: dict[Path, None] = {}
     for spec in specs:
-        for file in _files(spec):
+        for file in _published(spec):
             copy = _copies.find(file, spec.name)
             both = [_Cached(folder / file.name, file.digest)]
             both += [_Cached(copy, _copies.digest(copy))] if copy else []
@@ -332,7 +333,7 @@ def _cached(specs: Iterable[ModelSpec]) -> tuple[list[_Cached], list[Path]]:
     return list(found.values()), list(broken_off)
 
 
-def _files(spec: ModelSpec) -> Iterator[WeightsFile]:
+def _published(spec: ModelSpec) -> Iterator[WeightsFile]:
     for source in spec.weights.values():
         for one in (source, *source.variants):
             yield from (file for file in (one.top, one.no_top) if file)

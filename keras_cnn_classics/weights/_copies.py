@@ -16,7 +16,7 @@ from typing import Any
 
 from keras_cnn_classics._version import __version__
 from keras_cnn_classics.registry import WeightsFile
-from keras_cnn_classics.weights import _download, _files
+from keras_cnn_classics.weights import _download, _faults, _files
 
 _SUFFIX = ".weights.h5"
 _DIGITS = 8
@@ -31,7 +31,7 @@ def find(file: WeightsFile, model: str) -> Path | None:
 def verified(file: WeightsFile, model: str) -> Path | None:
     """The copy, if there is one and it is whole."""
     path = find(file, model)
-    return path if path and _files.has_digest(path, digest(path)) else None
+    return path if path and not _faults.of_file(path, digest(path)) else None
 
 
 def digest(path: Path) -> str:

@@ -48,14 +48,19 @@ def is_foreign(name: str) -> bool:
     return name.lower().endswith((*TORCH_SUFFIXES, _TF2CV))
 
 
+def needs_torch(name: str) -> bool:
+    """Whether a file of this name is in PyTorch's own format."""
+    name = name.lower()
+    return name.endswith(TORCH_SUFFIXES) and not name.endswith(".safetensors")
+
+
 def check_reader(name: str) -> None:
     """Refuses a file that needs a package which is not there.
 
     Raises:
         ImportError: For a file of PyTorch's own format, without PyTorch.
     """
-    torchs = name.lower().endswith(TORCH_SUFFIXES) and not name.lower().endswith(".safetensors")
-    if torchs and importlib.util.find_spec("torch") is None:
+    if needs_torch(name) and importlib.util.find_spec("torch") is None:
         raise ImportError(
             f"Reading {name} needs PyTorch: pip install torch. Published sets whose files end in "
             ".safetensors or .h5 do without."
@@ -141,21 +146,23 @@ def _modules_of_pytorchcv(layer: str, scopes: Sequence[str]) -> Iterator[str]:
             yield "output" if scope == "output1" else scope
 
 
-def read_weights_h5(path: Path, opened: ExitStack) -> Arrays:
+def read_weights_h5(path: Path, opened: ExitStack) -> tuple[Arrays, Mapping[str, Any]]:
     """Reads Keras's present layout: arrays in the order of the layer's weights, by layer.
 
-    They stay in the file until they are wanted, and `opened` closes it.
+    They stay in the file until they are wanted, and `opened` closes it. With them comes what
+    `write_about` has noted, or nothing.
     """
     file = opened.enter_context(h5py.File(path, "r"))
     if "layers" not in file:
         raise FormatError(_other_layout(file, "model_weights", ".h5"))
     groups = _item(file, "layers")
     layers = [_item(groups, f"{name}/vars") for name in groups]
-    return {
+    arrays = {
         str(variables.attrs["name"]): [_item(variables, str(i)) for i in range(len(variables))]
         for variables in layers
         if len(variables)
     }
+    return arrays, json.loads(file.attrs.get(_ABOUT, "{}"))
 
 
 def _other_layout(file: Any, mark: str, suffix: str) -> str:
@@ -191,7 +198,8 @@ def read_keras(path: Path, opened: ExitStack) -> tuple[Arrays, list[Config]]:
                 raise UnsafeError(f"its {part.filename} would be {part.file_size:,} bytes unpacked")
         config = json.loads(archive.read("config.json"))["config"]
         weights = Path(archive.extract("model.weights.h5", folder))
-    return read_weights_h5(weights, opened), config.get("layers", [])
+    arrays, _ = read_weights_h5(weights, opened)
+    return arrays, config.get("layers", [])
 
 
 def read_safetensors(path: Path) -> Tensors:
@@ -268,22 +276,10 @@ def write_about(file: Any, about: Mapping[str, Any]) -> None:
     file.attrs[_ABOUT] = json.dumps(about)
 
 
-def read_about(path: Path) -> Mapping[str, Any]:
-    """What `write_about` has noted, or nothing."""
-    with h5py.File(path, "r") as file:
-        return json.loads(file.attrs.get(_ABOUT, "{}"))
-
-
 def _snake_case(name: str) -> str:
     """`SeparableConv2D` becomes `separable_conv2d`, as Keras's files have it."""
     words = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", words).lower()
-
-
-def has_digest(path: Path, digest: str) -> bool:
-    """Whether a file has a hash, as `WeightsFile` states it; without any, every file will do."""
-    algorithm, _, expected = digest.partition(":")
-    return not expected or digest_of(path, algorithm).startswith(expected)
 
 
 def digest_of(path: Path, algorithm: str) -> str:

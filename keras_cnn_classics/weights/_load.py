@@ -271,7 +271,7 @@ def _read(
     if suffix == ".keras":
         arrays, configs = _files.read_keras(path, opened)
     elif path.name.lower().endswith(".weights.h5"):
-        arrays, about = _files.read_weights_h5(path, opened), _files.read_about(path)
+        arrays, about = _files.read_weights_h5(path, opened)
     else:
         arrays, configs = _files.read_legacy_h5(path, opened)
     ours = [layer.name for layer in model.layers if layer.weights]

@@ -430,6 +430,7 @@ def test_conversions_that_fail(run, model, tmp_path):
     assert sorted(tmp_path.iterdir()) == files
 
 
+@pytest.mark.parity  # whose stage is the one that has PyTorch
 def test_convert_runs_no_code(run, tmp_path):
     torch = pytest.importorskip("torch")
 
