@@ -1,10 +1,14 @@
+from .early_stopping import EarlyStopping as EarlyStopping
+from .finite_loss import FiniteLoss as FiniteLoss
 from .losses import MaximumAPosteriori as MaximumAPosteriori
 from .losses import MeanSquaredDistance as MeanSquaredDistance
+from .plateau_decay import PlateauDecay as PlateauDecay
 from .recipes import Recipe as Recipe
 from .recipes import loss_for as loss_for
 from .recipes import recipe as recipe
 from .run import Checkpoints as Checkpoints
-from .run import check_folder as check_folder
-from .run import train as train
 from .run import check_classes as check_classes
+from .run import check_folder as check_folder
 from .run import read_facts as read_facts
+from .run import train as train
+from .training_state import TrainingState as TrainingState
