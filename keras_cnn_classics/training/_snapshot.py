@@ -23,9 +23,10 @@ def write(path: Path, state: Any) -> None:
     """Writes a state; every array is read back bit by bit, every float too."""
     arrays: list[np.ndarray] = []
     facts = json.dumps(_flat(state, arrays))
-    names = {str(at): array for at, array in enumerate(arrays)}
+    names: dict[str, Any] = {str(at): array for at, array in enumerate(arrays)}
+    names[_FACTS] = np.frombuffer(facts.encode(), np.uint8)
     with written(path) as scratch, scratch.open("wb") as file:
-        np.savez(file, **{_FACTS: np.frombuffer(facts.encode(), np.uint8)}, **names)
+        np.savez(file, allow_pickle=False, **names)
 
 
 def read(path: Path) -> Any:
@@ -36,7 +37,8 @@ def read(path: Path) -> Any:
         OSError: If it cannot be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # NumPy leaves a damaged file open that it has opened itself.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return _nested(json.loads(file[_FACTS].tobytes()), file)
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
         raise DamagedError(f"{path} is damaged ({error})") from error

@@ -65,9 +65,9 @@ class EarlyStopping(Callback):
     Prechelt's criteria look at an error `E` that should fall, and at the best value so far:
 
     - `"generalization_loss"`: stops when `GL = 100 (E / best - 1)` exceeds the threshold.
-    - `"progress_quotient"`: at the end of each strip of epochs, stops when `GL / P` exceeds it, with
-      `P = 1000 (mean / min - 1)` of the training loss within the strip: a loss of generalization is
-      borne while training makes rapid progress.
+    - `"progress_quotient"`: at the end of each strip of epochs, stops when `GL / P` exceeds it,
+      with `P = 1000 (mean / min - 1)` of the training loss within the strip: a loss of
+      generalization is borne while training makes rapid progress.
     - `"successive_strips"`: stops when `E` has risen over so many strips, one after the other.
 
     Args:
@@ -250,7 +250,8 @@ class EarlyStopping(Callback):
                 return ""
             return f"{one.name} has not improved on {one.best:.6g} in {wait} epochs"
         at_end = len(one.values) % self.strip == 0
-        assert self.threshold is not None and one.best is not None
+        assert self.threshold is not None
+        assert one.best is not None
         if self.criterion == "successive_strips":
             strips = _rising_strips(one.values, self.strip)
             if not at_end or strips < self.threshold:
@@ -263,9 +264,8 @@ class EarlyStopping(Callback):
         # A training loss that stands still makes any loss of generalization too large.
         if not at_end or loss <= self.threshold * progress:
             return ""
-        return (
-            f"{one.name} is {loss:.3g} % above its best, at a progress of {progress:.3g} per mille"
-        )
+        above = f"{one.name} is {loss:.3g} % above its best"
+        return f"{above}, at a progress of {progress:.3g} per mille"
 
     def _keep(self) -> None:
         if not self.restore_best_weights:

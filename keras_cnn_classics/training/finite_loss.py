@@ -35,8 +35,8 @@ class FiniteLoss(Callback):
         self.sync_variables()
         rates = ", ".join(f"{rate_of(one):g}" for one in optimizers_of(self.model.optimizer))
         raise FloatingPointError(
-            f"The loss is {loss} in epoch {self._epoch + 1}, step {batch + 1}, at a learning rate of "
-            f"{rates}. Lower it, or clip the gradients. {self._last_good(self.model)}"
+            f"The loss is {loss} in epoch {self._epoch + 1}, step {batch + 1}, at a learning rate "
+            f"of {rates}. Lower it, or clip the gradients. {self._last_good(self.model)}"
         )
 
     def _last_good(self, model: Any) -> str:

@@ -17,8 +17,8 @@ class PlateauDecay(Callback):
 
     The rule of AlexNet, VGG and ResNet: "divide by 10 when the validation error rate stopped
     improving at the current rate". What `keras.callbacks.ReduceLROnPlateau` does, with the same
-    arguments, and more. All rates of a `MultiOptimizer` fall together. The rate stands in the logs as
-    `learning_rate` (one for each optimizer of a `MultiOptimizer`, with its name).
+    arguments, and more. All rates of a `MultiOptimizer` fall together. The rate stands in the logs
+    as `learning_rate` (one for each optimizer of a `MultiOptimizer`, with its name).
 
     Args:
         monitor: Name of what is watched in the logs.

@@ -37,8 +37,8 @@ class TrainingState(Callback):
     of dropout, the epoch and the step in it, the history, and the counters of all callbacks of this
     package. On one device the weights and the history are in the end bit by bit those of a run that
     was never interrupted, if the data come in the same order again: those of `data.load`, given as
-    `data` too, do; so does a `tf.data.Dataset` that gives the same batches in every epoch, or arrays
-    with `shuffle=False`. A run that has come to its end is left as it is.
+    `data` too, do; so does a `tf.data.Dataset` that gives the same batches in every epoch, or
+    arrays with `shuffle=False`. A run that has come to its end is left as it is.
 
     Ctrl-C ends training after the step, with the state saved; a second one ends it at once. A state
     that is damaged, say by a full disk, is left out with a warning, and the one before is taken. A
@@ -53,8 +53,8 @@ class TrainingState(Callback):
 
     Attributes:
         latest: The file with the last state, or `None`.
-        history: Lists of the logs of all epochs, as in Keras's history, those before an interruption
-            too.
+        history: Lists of the logs of all epochs, as in Keras's history, those before an
+            interruption too.
         resumed: `(epoch, step)` that this run began with, or `None` if it began afresh.
 
     Raises:
@@ -87,6 +87,7 @@ class TrainingState(Callback):
         self._epochs: list[int] = []
         self._loaded: dict[str, Any] | None = None
         self._epoch = self._steps = 0
+        self._logs: dict[str, Any] = {}  # of the last step, which Keras needs at an epoch's end
         self._random: list[Any] = []
         self._metrics: list[np.ndarray] | None = None  # of training, while validation runs
         self._interrupted = False
@@ -132,17 +133,18 @@ class TrainingState(Callback):
             if self._steps >= self.resumed[1]:
                 self.model.train_function = self.model.train_function.original
                 self._restore(self._loaded)
-                self._loaded = None
+                self._logs, self._loaded = self._loaded["logs"], None
             return
+        self._logs = logs or {}
         if self.save_freq != "epoch" and self._steps % int(self.save_freq) == 0:
-            self._save(logs)
-        self._obey(lambda: self._save(logs))
+            self._save()
+        self._obey(save=True)
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         self._metrics = _values(self.model.metrics_variables)
 
     def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self._obey(lambda: self._save(None))
+        self._obey(save=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._metrics = None
@@ -151,8 +153,8 @@ class TrainingState(Callback):
             self.history.setdefault(name, []).append(float(value))
         self._epoch, self._steps = epoch + 1, 0
         self._random = _get_random()
-        self._save(None)
-        self._obey(lambda: None)
+        self._save()
+        self._obey(save=False)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         super().on_train_end(logs)
@@ -162,13 +164,13 @@ class TrainingState(Callback):
 
     # -- Saving -------------------------------------------------------------------------------
 
-    def _save(self, logs: dict[str, Any] | None) -> None:
+    def _save(self) -> None:
         self.sync_variables()
         state = {
             "epoch": self._epoch,
             "step": self._steps,
             "stopped": bool(self.model.stop_training) and not self._steps,
-            "logs": {name: float(value) for name, value in (logs or {}).items()},
+            "logs": {name: float(value) for name, value in self._logs.items()},
             "history": self.history,
             "epochs": self._epochs,
             "random": self._random,
@@ -259,11 +261,9 @@ class TrainingState(Callback):
             shapes = [tuple(one.shape) for one in variables[name]]
             saved = [one.shape for one in state["variables"][name]]
             if shapes != saved:
-                at = next((i for i, (a, b) in enumerate(zip(shapes, saved)) if a != b), None)
-                first = f"; the first difference is {variables[name][at].path}" if at else ""
                 raise ValueError(
-                    f"{path} is from another {name}: expected {len(shapes)} variables of the shapes "
-                    f"of this one, received {len(saved)}{first}. Give another folder."
+                    f"{path} is from another {name}: it has {len(saved)} variables, and this one "
+                    f"{len(shapes)}, or their shapes differ. Give another folder."
                 )
 
     def _show_history(self) -> None:
@@ -292,11 +292,12 @@ class TrainingState(Callback):
             signal.signal(signal.SIGINT, self._handler)
             self._handler = None
 
-    def _obey(self, save: Callable[[], None]) -> None:
-        """After Ctrl-C, saves and leaves."""
+    def _obey(self, save: bool) -> None:
+        """After Ctrl-C, leaves."""
         if not self._interrupted:
             return
-        save()
+        if save:
+            self._save()
         self._release_interrupts()
         super().on_train_end()
         raise KeyboardInterrupt(
@@ -338,7 +339,9 @@ def _skipping(model: Any, logs: dict[str, float]) -> Callable[..., Any]:
             return dict(logs)
         iterator = arguments[-1]
         for _ in range(model.steps_per_execution):
-            next(iterator)
+            batch = next(iterator)
+        if backend == "tensorflow":  # where Keras makes the variables of metrics in the first step
+            model._symbolic_build(data_batch=batch)
         return (dict(logs), arguments[0]) if backend == "jax" else dict(logs)
 
     skip.original = original  # type: ignore[attr-defined]
@@ -347,14 +350,14 @@ def _skipping(model: Any, logs: dict[str, float]) -> Callable[..., Any]:
 
 def _get_random() -> list[Any]:
     """The states of the generators that shuffling by NumPy or Python may draw from."""
-    kind, keys, *rest = np.random.get_state()
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002  it is what Keras shuffles by
     version, numbers, gauss = random.getstate()
     return [[kind, np.array(keys), *rest], [version, list(numbers), gauss]]
 
 
 def _set_random(state: list[Any]) -> None:
     (kind, keys, *rest), (version, numbers, gauss) = state
-    np.random.set_state((kind, keys, *rest))
+    np.random.set_state((kind, keys, *rest))  # noqa: NPY002
     random.setstate((version, tuple(numbers), gauss))
 
 

@@ -186,7 +186,7 @@ def test_best_weights_on_disk(tmp_path):
     ],
 )
 def test_wrong_arguments(settings):
-    with pytest.raises(ValueError, match="Received|say by mode"):
+    with pytest.raises(ValueError, match=r"Received|say by mode"):
         EarlyStopping(**settings)
 
 

@@ -63,7 +63,8 @@ def test_stops_after_the_last_drop(capsys):
     assert capsys.readouterr().out.splitlines() == [
         "Epoch 2: val_loss has not improved on 1; the learning rate falls to 0.1.",
         "Epoch 3: val_loss has not improved on 1; the learning rate falls to 0.01.",
-        "Epoch 4: stopped, since val_loss has not improved on 1 after 2 drops of the learning rate.",
+        "Epoch 4: stopped, since val_loss has not improved on 1 after 2 drops of the learning "
+        "rate.",
     ]
 
 
