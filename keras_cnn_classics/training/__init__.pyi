@@ -1,5 +1,10 @@
+from .auxiliary import AuxiliaryLossWeights as AuxiliaryLossWeights
+from .auxiliary import with_auxiliary_targets as with_auxiliary_targets
+from .auxiliary import without_auxiliary as without_auxiliary
+from .label_smoothing import LabelSmoothing as LabelSmoothing
 from .losses import MaximumAPosteriori as MaximumAPosteriori
 from .losses import MeanSquaredDistance as MeanSquaredDistance
+from .losses import SmoothedCrossentropy as SmoothedCrossentropy
 from .recipes import Recipe as Recipe
 from .recipes import loss_for as loss_for
 from .recipes import recipe as recipe
@@ -8,3 +13,6 @@ from .run import check_folder as check_folder
 from .run import train as train
 from .run import check_classes as check_classes
 from .run import read_facts as read_facts
+from .scalars import LiveScalars as LiveScalars
+from .scalars import Scalar as Scalar
+from .scalars import keep_live as keep_live
