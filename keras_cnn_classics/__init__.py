@@ -86,5 +86,5 @@ def _register_saved_classes(_: Any) -> None:
     Keras looks classes of other packages up in its registry only, so they must be imported
     before a model is loaded, and this package imports nothing of its own accord.
     """
-    for module in ("layers", "training.losses"):
+    for module in ("layers", "training.losses", "training.auxiliary"):
         import_module(f"{__name__}.{module}")
