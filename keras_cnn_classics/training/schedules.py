@@ -105,9 +105,7 @@ class StaircaseDecay(_Schedule):
         - [Tan and Le, 2019](https://arxiv.org/abs/1905.11946), section 5.2
     """
 
-    def __init__(
-        self, initial_learning_rate: float, decay_steps: float, decay_rate: float
-    ) -> None:
+    def __init__(self, initial_learning_rate: float, decay_steps: float, decay_rate: float) -> None:
         super().__init__()
         if decay_steps < 1 or decay_rate <= 0:
             raise ValueError(

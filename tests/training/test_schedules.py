@@ -46,9 +46,7 @@ def _used_rates(schedule, steps):
     """The rates of the steps in a compiled training whose every gradient is 1."""
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
     jit = keras.backend.backend() != "torch"
-    model.compile(
-        keras.optimizers.SGD(schedule), lambda y, p: keras.ops.mean(p), jit_compile=jit
-    )
+    model.compile(keras.optimizers.SGD(schedule), lambda y, p: keras.ops.mean(p), jit_compile=jit)
     weights = [model.get_weights()[0].item()]
     for _ in range(steps):
         model.train_on_batch(np.ones((1, 1)), np.ones((1, 1)))
