@@ -119,7 +119,7 @@ def test_a_restart_goes_on_with_the_average():
 
 
 def test_averaging_refuses():
-    with pytest.raises(ValueError, match="Received: decay=1.0"):
+    with pytest.raises(ValueError, match=r"Received: decay=1\.0"):
         WeightAveraging(decay=1.0)
     with pytest.raises(ValueError, match="every=0"):
         WeightAveraging(every=0)
@@ -175,7 +175,7 @@ def test_reestimation_refuses_and_undoes():
     before = net.get_weights()
     with pytest.raises(ValueError, match="gives no batches"):
         reestimate_batch_norm(net, [])
-    with pytest.raises(Exception, match="expected|incompatible|Expected"):
+    with pytest.raises(Exception, match=r"expected|incompatible|Expected"):
         reestimate_batch_norm(net, [np.ones((2, 5, 5, 3)), np.ones((2, 5, 5, 7))])
     assert net.get_layer("first").momentum == 0.99
     _same(before, net.get_weights())
