@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Any
 
 import keras
@@ -141,3 +142,13 @@ def outputs_through(
 def as_array(value: Any) -> np.ndarray:
     """A tensor of any library as an array."""
     return value if isinstance(value, np.ndarray) else keras.ops.convert_to_numpy(value)
+
+
+def first_batches(data: Any, batches: int) -> Any:
+    """The inputs of the first batches as one, or an array as it is."""
+    if hasattr(data, "shape"):
+        return data
+    found = [b[0] if isinstance(b, (tuple, list)) else b for b in islice(data, batches)]
+    if not found:
+        raise ValueError("`data` gives no batches: pass an array, a list of them, or a data set.")
+    return keras.tree.map_structure(lambda *parts: np.concatenate([*map(as_array, parts)]), *found)

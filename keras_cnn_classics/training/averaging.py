@@ -173,7 +173,7 @@ def reestimate_batch_norm(model: Any, data: Iterable[Any], batches: int | None =
                 "again batch by batch."
             )
     momenta = [layer.momentum for layer in layers]
-    count, sums = 0, [(0.0, 0.0)] * len(layers)
+    count, sums = 0, [np.zeros((2, 1))] * len(layers)  # of the means, and of the mean squares
     with preserved(model):
         try:
             for layer in layers:
@@ -184,15 +184,17 @@ def reestimate_batch_norm(model: Any, data: Iterable[Any], batches: int | None =
                 size = len(keras.tree.flatten(images)[0])
                 count += size
                 for i, layer in enumerate(layers):
-                    mean = np.array(as_array(layer.moving_mean), "float64")
-                    variance = np.array(as_array(layer.moving_variance), "float64")
-                    sums[i] = sums[i][0] + size * mean, sums[i][1] + size * (variance + mean**2)
+                    mean, variance = (
+                        np.array(as_array(v), "float64")
+                        for v in (layer.moving_mean, layer.moving_variance)
+                    )
+                    sums[i] = sums[i] + size * np.array([mean, variance + mean**2])
         finally:
             for layer, momentum in zip(layers, momenta, strict=True):
                 layer.momentum = momentum
     if not count:
         raise ValueError("`data` gives no batches: pass a list of them, or a data set.")
-    for layer, (first, second) in zip(layers, sums, strict=True):
-        mean = first / count
+    for layer, total in zip(layers, sums, strict=True):
+        mean, square = total / count
         layer.moving_mean.assign(mean)
-        layer.moving_variance.assign(np.maximum(second / count - mean**2, 0))
+        layer.moving_variance.assign(np.maximum(square - mean**2, 0))

@@ -15,8 +15,7 @@ from typing import Any
 
 import keras
 from keras import ops
-
-_Schedule = keras.optimizers.schedules.LearningRateSchedule
+from keras.optimizers.schedules import LearningRateSchedule
 
 
 def to_steps(epochs: float, steps_per_epoch: int) -> int:
@@ -38,7 +37,7 @@ def _number(value: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
-class StepDecay(_Schedule):
+class StepDecay(LearningRateSchedule):
     """Divides the learning rate by a factor at given steps.
 
     Step number `boundaries[0]` is the first that takes the lower rate. With Keras's
@@ -81,7 +80,7 @@ class StepDecay(_Schedule):
 
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
-class StaircaseDecay(_Schedule):
+class StaircaseDecay(LearningRateSchedule):
     """Multiplies the learning rate by a factor each time that a number of steps has passed.
 
     GoogLeNet's "4 % every 8 epochs" is a factor of 0.96, Inception v3 has 0.94 every 2 epochs,
@@ -128,7 +127,7 @@ class StaircaseDecay(_Schedule):
 
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
-class WarmUp(_Schedule):
+class WarmUp(LearningRateSchedule):
     """Raises the learning rate along a line over the first steps, whatever schedule follows.
 
     The schedule counts from the first step of the training, as the papers do: warming up takes no
@@ -173,7 +172,7 @@ class WarmUp(_Schedule):
 
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
-class OneCycle(_Schedule):
+class OneCycle(LearningRateSchedule):
     """One rise and one fall of the learning rate, both along half a cosine.
 
     Smith's policy in fastai's form: from `peak / div` to `peak` in the first part of the steps,
@@ -230,7 +229,7 @@ class OneCycle(_Schedule):
 
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
-class ScaledSchedule(_Schedule):
+class ScaledSchedule(LearningRateSchedule):
     """A schedule times a factor, for a group of layers that shall learn more slowly.
 
     Args:
