@@ -6,40 +6,6 @@ that is random comes from the seed: the same image and seed give the same result
 and in however many threads.
 """
 
-from keras_cnn_classics.data.augmentation._operation import Sometimes, apply
-from keras_cnn_classics.data.augmentation.colour import (
-    IMAGENET_COLOURS,
-    ColourJitter,
-    ColourStatistics,
-    Gamma,
-    Noise,
-    PCANoise,
-    Photometric,
-)
-from keras_cnn_classics.data.augmentation.erasing import CoarseDropout, Cutout
-from keras_cnn_classics.data.augmentation.filters import Emboss, GaussianBlur, Sharpen
-from keras_cnn_classics.data.augmentation.geometry import Affine, Elastic
-from keras_cnn_classics.data.augmentation.mixing import CutMix, MixUp
-from keras_cnn_classics.data.augmentation.randaugment import RandAugment
+import lazy_loader
 
-__all__ = [
-    "Affine",
-    "CoarseDropout",
-    "ColourJitter",
-    "ColourStatistics",
-    "CutMix",
-    "Cutout",
-    "Elastic",
-    "Emboss",
-    "Gamma",
-    "GaussianBlur",
-    "IMAGENET_COLOURS",
-    "MixUp",
-    "Noise",
-    "PCANoise",
-    "Photometric",
-    "RandAugment",
-    "Sharpen",
-    "Sometimes",
-    "apply",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

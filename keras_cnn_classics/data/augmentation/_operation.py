@@ -149,9 +149,15 @@ def below(seed: Any, limits: Any, shape: Any) -> Any:
     return tf.cast(draws * tf.cast(limits, tf.float32), tf.int32)
 
 
+def sides(image: Any) -> list[Any]:
+    """Height and width of an image: integers where they are known, which saves time."""
+    shape = image.shape[:2]
+    return shape.as_list() if shape.is_fully_defined() else tf.unstack(tf.shape(image)[:2])
+
+
 def rounded(pixels: Any) -> Any:
     """Float pixels as uint8: the nearest, within 0 and 255."""
-    return tf.saturate_cast(tf.round(pixels), tf.uint8)
+    return tf.saturate_cast(pixels + 0.5, tf.uint8)
 
 
 def blend(degenerate: Any, image: Any, factor: Any) -> Any:

@@ -13,6 +13,7 @@ from keras_cnn_classics.data.augmentation._operation import (
     below,
     check_count,
     check_number,
+    sides,
     split,
     uniform,
 )
@@ -59,9 +60,9 @@ class Cutout(Operation):
         _check_fill(self.fill)
 
     def change(self, image: Any, seed: Any) -> Any:
-        shape = tf.shape(image)[:2]
-        start = below(seed, shape, [2]) - self.size // 2
-        y, x = tf.range(shape[0])[:, None], tf.range(shape[1])
+        height, width = sides(image)
+        start = below(seed, (height, width), [2]) - self.size // 2
+        y, x = tf.range(height)[:, None], tf.range(width)
         inside = (y >= start[0]) & (y < start[0] + self.size)
         inside &= (x >= start[1]) & (x < start[1] + self.size)
         return _filled(image, inside, self.fill)
@@ -93,7 +94,7 @@ class CoarseDropout(Operation):
     def change(self, image: Any, seed: Any) -> Any:
         share, seed = split(seed, 2)
         grid = uniform(seed, (0, 1), (self.cells, self.cells)) < uniform(share, (0, self.rate))
-        height, width = tf.unstack(tf.shape(image)[:2])
+        height, width = sides(image)
         rows = tf.gather(grid, tf.range(height) * self.cells // height)
         return _filled(
             image, tf.gather(rows, tf.range(width) * self.cells // width, axis=1), self.fill

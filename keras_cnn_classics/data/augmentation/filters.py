@@ -12,6 +12,7 @@ from keras_cnn_classics.data.augmentation._operation import (
     blend,
     check_interval,
     rounded,
+    sides,
     uniform,
 )
 from keras_cnn_classics.data.augmentation.geometry import gaussian
@@ -22,7 +23,7 @@ def filter3x3(image: Any, kernel: Any) -> Any:
 
     That is what Pillow does there. Images smaller than 3x3 are all border.
     """
-    height, width = tf.unstack(tf.shape(image)[:2])
+    height, width = sides(image)
     channels = image.shape[-1]
     kernels = tf.tile(
         tf.convert_to_tensor(kernel, tf.float32)[..., None, None], (1, 1, channels, 1)
@@ -61,7 +62,7 @@ class GaussianBlur(Operation):
         sigma = uniform(seed, self.sigma)
         # Channels first, both convolutions are matrix products.
         pixels = tf.transpose(tf.cast(image, tf.float32), (2, 0, 1))
-        rows, columns = (gaussian(tf.shape(pixels)[i], sigma) for i in (1, 2))
+        rows, columns = (gaussian(side, sigma) for side in sides(image))
         rows /= tf.reduce_sum(rows, 1, keepdims=True)
         columns /= tf.reduce_sum(columns, 1, keepdims=True)
         blurred = tf.matmul(tf.matmul(rows[None], pixels), columns[None], transpose_b=True)

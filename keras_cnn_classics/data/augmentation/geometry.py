@@ -16,6 +16,7 @@ from keras_cnn_classics.data.augmentation._operation import (
     Operation,
     check_number,
     rounded,
+    sides,
     uniform,
 )
 
@@ -36,7 +37,7 @@ def transform(image: Any, matrix: Sequence[Any], fill: int, smooth: bool = False
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=(tf.cast(image, tf.float32) if smooth else image)[None],
         transforms=row[None],
-        output_shape=tf.shape(image)[:2],
+        output_shape=tf.convert_to_tensor(sides(image)),
         fill_value=float(fill),
         interpolation="BILINEAR" if smooth else "NEAREST",
         fill_mode="CONSTANT",
@@ -47,8 +48,7 @@ def transform(image: Any, matrix: Sequence[Any], fill: int, smooth: bool = False
 def about_centre(image: Any, matrix: Sequence[Any], shift: Sequence[Any] = (0.0, 0.0)) -> list[Any]:
     """The six numbers for `transform` of `(a, b, d, e)` about the image's centre, after a shift."""
     a, b, d, e = matrix
-    size = tf.cast(tf.shape(image)[:2], tf.float32)
-    y0, x0 = (size[0] - 1) / 2, (size[1] - 1) / 2
+    y0, x0 = ((tf.cast(side, tf.float32) - 1) / 2 for side in sides(image))
     x, y = x0 + shift[0], y0 + shift[1]
     return [a, b, x0 - a * x - b * y, d, e, y0 - d * x - e * y]
 
@@ -94,11 +94,8 @@ class Affine(Operation):
 
     def change(self, image: Any, seed: Any) -> Any:
         draws = tf.unstack(uniform(seed, (-1, 1), (6,)))
-        size = tf.cast(tf.shape(image)[:2], tf.float32)
-        shift = (
-            self.translation * draws[0] * size[1],
-            self.translation * draws[1] * size[0],
-        )
+        height, width = (tf.cast(side, tf.float32) for side in sides(image))
+        shift = (self.translation * draws[0] * width, self.translation * draws[1] * height)
         scale = (1.0 + self.scale) ** draws[2]
         squeeze = (1.0 + self.squeeze) ** draws[3]
         shear = self.shear * draws[4]
@@ -122,7 +119,7 @@ def gaussian(size: Any, sigma: Any) -> Any:
 
 def sample(image: Any, y: Any, x: Any, fill: int) -> Any:
     """The image at the points `(y, x)`, bilinear; `fill` stands all around it."""
-    height, width = tf.unstack(tf.shape(image)[:2])
+    height, width = sides(image)
     # One row and column of `fill` at each side is all that points outside can meet.
     padded = tf.pad(tf.cast(image, tf.float32), ((1, 1), (1, 1), (0, 0)), constant_values=fill)
     flat = tf.reshape(padded, (-1, image.shape[-1]))
@@ -172,7 +169,7 @@ class Elastic(Operation):
         check_number(self.fill, "fill", 0, 255)
 
     def change(self, image: Any, seed: Any) -> Any:
-        height, width = tf.unstack(tf.shape(image)[:2])
+        height, width = sides(image)
         noise = tf.random.stateless_uniform((2, height, width), seed, -1.0, 1.0)
         # For `sigma` from 0.5 on, the sum of a Gaussian over all integers is its integral.
         strength = self.alpha / (2 * np.pi * self.sigma**2)

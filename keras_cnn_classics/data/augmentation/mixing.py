@@ -36,13 +36,7 @@ class Mixer:
             labels: One-hot or mixed labels, float32, `(batch, classes)`.
             seed: Tensor of two integers.
         """
-        images, labels = tf.convert_to_tensor(images), tf.convert_to_tensor(labels)
-        if images.shape.rank != 4 or labels.shape.rank != 2 or not labels.dtype.is_floating:
-            raise ValueError(
-                f"{type(self).__name__} takes a batch of images and one-hot labels of float32, "
-                f"(batch, classes). Received: images of shape {images.shape} and labels of shape "
-                f"{labels.shape}, {labels.dtype.name}. Make labels one-hot by `tf.one_hot`."
-            )
+        images, labels = check_batch(images, labels, self)
         order, share, place = split(seed, 3)
         count = tf.shape(images)[0]
         others = tf.random.experimental.stateless_shuffle(tf.range(count), order)
@@ -54,6 +48,18 @@ class Mixer:
     def mix(self, images: Any, others: Any, shares: Any, seed: Any) -> tuple[Any, Any]:
         """The mixed images, and the share of the first ones that they have in truth."""
         raise NotImplementedError
+
+
+def check_batch(images: Any, labels: Any, operation: Any) -> tuple[Any, Any]:
+    """Images and labels as tensors, if they are a batch that a mixer takes."""
+    images, labels = tf.convert_to_tensor(images), tf.convert_to_tensor(labels)
+    if images.shape.rank != 4 or labels.shape.rank != 2 or not labels.dtype.is_floating:
+        raise ValueError(
+            f"{type(operation).__name__} takes a batch of images and one-hot labels of float32, "
+            f"(batch, classes). Received: images of shape {images.shape} and labels of shape "
+            f"{labels.shape}, {labels.dtype.name}. Make labels one-hot by `tf.one_hot`."
+        )
+    return images, labels
 
 
 def beta(seed: Any, alpha: float, count: Any) -> Any:

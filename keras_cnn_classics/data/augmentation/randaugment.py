@@ -18,6 +18,7 @@ from keras_cnn_classics.data.augmentation._operation import (
     Operation,
     check_count,
     check_number,
+    sides,
     split,
 )
 from keras_cnn_classics.data.augmentation.geometry import about_centre, transform
@@ -71,8 +72,8 @@ def _shear(image: Any, x: Any, y: Any, fill: int) -> Any:
 
 def _translate(image: Any, x: Any, y: Any, fill: int) -> Any:
     """Moves by shares of the width and height."""
-    size = tf.cast(tf.shape(image)[:2], tf.float32)
-    return transform(image, (1.0, 0.0, x * size[1], 0.0, 1.0, y * size[0]), fill)
+    height, width = (tf.cast(side, tf.float32) for side in sides(image))
+    return transform(image, (1.0, 0.0, x * width, 0.0, 1.0, y * height), fill)
 
 
 def _colour(image: Any, factor: Any) -> Any:
