@@ -1,3 +1,4 @@
+from . import distribution as distribution
 from .losses import MaximumAPosteriori as MaximumAPosteriori
 from .losses import MeanSquaredDistance as MeanSquaredDistance
 from .recipes import Recipe as Recipe
