@@ -13,7 +13,17 @@ from typing import Annotated, Any
 import typer
 
 from keras_cnn_classics._version import __version__
-from keras_cnn_classics.cli import data, demo, evaluate, list_, predict, show, train, weights
+from keras_cnn_classics.cli import (
+    data,
+    demo,
+    evaluate,
+    launch,
+    list_,
+    predict,
+    show,
+    train,
+    weights,
+)
 from keras_cnn_classics.cli._common import one_line
 
 PROGRAM = "keras-cnn-classics"
@@ -46,6 +56,7 @@ def _options(
 app.command("list", epilog=DEBUG)(list_.list_models)
 app.command("show", epilog=DEBUG)(show.show)
 app.command("train", epilog=DEBUG)(train.train)
+app.command("launch", epilog=DEBUG)(launch.launch)
 app.command("evaluate", epilog=DEBUG)(evaluate.evaluate)
 app.command("predict", epilog=DEBUG)(predict.predict)
 app.command("demo", epilog=DEBUG)(demo.demo)

@@ -1,3 +1,4 @@
+from . import distribution as distribution
 from . import initialization as initialization
 from .auxiliary import AuxiliaryLossWeights as AuxiliaryLossWeights
 from .auxiliary import with_auxiliary_targets as with_auxiliary_targets
@@ -20,6 +21,8 @@ from .penalties import FilterRMS as FilterRMS
 from .penalties import add_l2 as add_l2
 from .penalties import constrain as constrain
 from .plateau_decay import PlateauDecay as PlateauDecay
+from .recipe import Recipe as Recipe
+from .recipe import loss_for as loss_for
 from .recipes import recipe as recipe
 from .run import Checkpoints as Checkpoints
 from .run import check_classes as check_classes
@@ -38,5 +41,3 @@ from .schedules import to_steps as to_steps
 from .training_state import TrainingState as TrainingState
 from .variance import Variances as Variances
 from .variance import variance_by_depth as variance_by_depth
-from .recipe import Recipe as Recipe
-from .recipe import loss_for as loss_for

@@ -1,0 +1,27 @@
+"""Training on several devices and several machines, with the result of one.
+
+Everything happens in one scope, whatever the backend:
+
+    from keras_cnn_classics.training import distribution
+
+    with distribution.strategy("auto").scope():
+        model = kcc.ResNet50(weights=None, classes=10)
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        distribution.prepare(model)
+        model.fit(batches, epochs=10)
+
+A batch of the data is the *global* batch: each replica (a device with its copy of the network) takes
+its share of it, so learning rates and schedules stay as they are on one device.
+"""
+
+from keras_cnn_classics.training.distribution.devices import (
+    is_chief,
+    on_chief,
+    replicas,
+    strategy,
+    workers,
+)
+from keras_cnn_classics.training.distribution.loop import fit
+from keras_cnn_classics.training.distribution.repairs import check, prepare
+
+__all__ = ["check", "fit", "is_chief", "on_chief", "prepare", "replicas", "strategy", "workers"]

@@ -1,0 +1,228 @@
+"""Steps on all replicas, and a plain loop around them for when Keras's `fit` fails."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from keras_cnn_classics.training.distribution.devices import on_chief
+
+
+def fit(
+    model: Any,
+    x: Any,
+    *,
+    epochs: int = 1,
+    verbose: int = 1,
+    callbacks: Any = None,
+    validation_data: Any = None,
+    initial_epoch: int = 0,
+    steps_per_epoch: int | None = None,
+    validation_steps: int | None = None,
+) -> Any:
+    """Trains a model by a plain loop, which asks nothing of Keras's own `fit`.
+
+    For several workers, with a Keras in which `prepare` cannot make `fit` run; it drives callbacks,
+    validation and history as that does.
+
+    Args:
+        model: A compiled model that `prepare` has made ready.
+        x: A `tf.data.Dataset` of global batches.
+        epochs: Where to stop, counted from epoch 0.
+        verbose: As in `keras.Model.fit`.
+        callbacks: Callbacks; those that write files run on the chief only.
+        validation_data: A `tf.data.Dataset`, evaluated after each epoch.
+        initial_epoch: Where to start; a callback that restores a run may change it.
+        steps_per_epoch: Batches of an epoch, from one iterator for the whole run. Default: a new
+            iterator for each epoch, until it ends.
+        validation_steps: Batches of the validation. Default: all.
+
+    Returns:
+        A `keras.callbacks.History`.
+
+    Raises:
+        ValueError: If the data is no data set, or cannot be shared out evenly.
+    """
+    strategy = model.distribute_strategy
+    x = shared_out(x, strategy.num_replicas_in_sync)
+    build(model, x.element_spec)
+    batches = strategy.experimental_distribute_dataset(x)
+    listening = keras.callbacks.CallbackList(
+        on_chief(callbacks),
+        add_history=True,
+        add_progbar=verbose != 0,
+        verbose=verbose,
+        epochs=epochs,
+        steps=steps_per_epoch or _length(x),
+        model=model,
+    )
+    model.stop_training = False
+    model.make_train_function()
+    listening.on_train_begin()
+    iterator = iter(batches) if steps_per_epoch else None
+    logs: dict[str, Any] = {}
+    for epoch in range(getattr(model, "_initial_epoch", None) or initial_epoch, epochs):
+        model.reset_metrics()
+        listening.on_epoch_begin(epoch)
+        for step in itertools.islice(itertools.count(), steps_per_epoch):
+            if step == 0 and not steps_per_epoch:
+                iterator = iter(batches)
+            listening.on_train_batch_begin(step)
+            try:
+                logs = model.train_function(iterator)
+            except StopIteration:
+                break
+            listening.on_train_batch_end(step, logs)
+            if model.stop_training:
+                break
+        logs = _numbers(model.get_metrics_result())
+        if validation_data is not None:
+            found = evaluate(model, validation_data, validation_steps, listening)
+            logs |= {f"val_{name}": value for name, value in found.items()}
+        listening.on_epoch_end(epoch, logs)
+        if model.stop_training:
+            break
+    model.optimizer.finalize_variable_values(model.trainable_weights)
+    listening.on_train_end(logs)
+    return model.history
+
+
+def evaluate(model: Any, x: Any, steps: int | None = None, callbacks: Any = None) -> dict[str, Any]:
+    """The metrics of a model over a data set, as `keras.Model.evaluate(return_dict=True)`."""
+    x = shared_out(x)
+    build(model, x.element_spec)
+    listening = callbacks or keras.callbacks.CallbackList(model=model)
+    model.make_test_function()
+    model.reset_metrics()
+    iterator = iter(model.distribute_strategy.experimental_distribute_dataset(x))
+    listening.on_test_begin()
+    for step in itertools.islice(itertools.count(), steps):
+        listening.on_test_batch_begin(step)
+        try:
+            logs = model.test_function(iterator)
+        except StopIteration:
+            break
+        listening.on_test_batch_end(step, logs)
+    result = _numbers(model.get_metrics_result())
+    listening.on_test_end(result)
+    return result
+
+
+def replicated(
+    model: Any,
+    step: Callable[[Any], Any],
+    scope: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+) -> Callable[[Any], Any]:
+    """A function that runs a step on all replicas, and gives the mean of their logs.
+
+    Args:
+        model: A model under a strategy.
+        step: `model.train_step` or `model.test_step`.
+        scope: Makes a scope to be in while the step is traced.
+    """
+    import tensorflow as tf
+
+    strategy = model.distribute_strategy
+
+    def run(batch: Any) -> Any:
+        with scope():
+            logs = strategy.run(step, args=(batch,))
+        # Over the workers too: whoever stops by a log must stop with all the others.
+        return keras.tree.map_structure(lambda v: strategy.reduce("MEAN", v, axis=None), logs)
+
+    return run if model.run_eagerly else tf.function(run, reduce_retracing=True)
+
+
+def skip_uneven(strategy: Any, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A train function for `fit` that leaves out batches with unequal shares for the replicas.
+
+    A gradient is the mean over the replicas, in which an image of a small share weighs too much.
+    """
+    logs: Any = None
+
+    def train(iterator: Any) -> Any:
+        nonlocal logs
+        batch = next(iterator)
+        shares = strategy.experimental_local_results(keras.tree.flatten(batch)[0])
+        if len({len(share) for share in shares}) == 1:
+            logs = step(batch)
+        elif logs is None:
+            raise ValueError(
+                "The number of images of a batch must divide by the "
+                f"{strategy.num_replicas_in_sync} replicas: choose another batch size. "
+                f"Received: shares of {' and '.join(str(len(share)) for share in shares)}"
+            )
+        return logs
+
+    return train
+
+
+def shared_out(x: Any, replicas: int | None = None) -> Any:
+    """A data set of which every worker will take its share of each batch.
+
+    Args:
+        x: What the user has given.
+        replicas: The number of replicas that must have equal shares; `None` if they need not.
+
+    Raises:
+        ValueError: For anything but a data set, or one with batches of varying size, which the
+            workers would not agree about.
+    """
+    import tensorflow as tf
+
+    if not isinstance(x, tf.data.Dataset):
+        raise ValueError(
+            f"Several workers need their data as one tf.data.Dataset. Received: {type(x).__name__}"
+        )
+    size = keras.tree.flatten(x.element_spec)[0].shape[0]
+    if replicas and (size is None or size % replicas):
+        raise ValueError(
+            f"Several workers need batches of one size that divides by the {replicas} replicas: "
+            f"dataset.batch(size, drop_remainder=True). Received: {size or 'sizes that vary'}"
+        )
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return x.with_options(options)
+
+
+class _Symbolic(keras.Operation):
+    """Runs a function on symbols, which makes its variables and changes none."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def call(self, *args: Any) -> Any:
+        return self.function(*args)
+
+
+def build(model: Any, element_spec: Any) -> None:
+    """Makes all variables of training, which cannot be made within a step."""
+    with model.distribute_strategy.scope():
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(
+            keras.tree.map_structure(
+                lambda spec: keras.KerasTensor(spec.shape, spec.dtype.name), element_spec
+            )
+        )
+
+        def both(x: Any, y: Any, weights: Any) -> Any:
+            outputs = model(x, training=False)
+            model.compute_loss(x, y, outputs, weights, training=False)
+            return model.compute_metrics(x, y, outputs, weights)
+
+        _Symbolic(both).compute_output_spec(x, y, weights)
+
+
+def _length(dataset: Any) -> int | None:
+    length = int(dataset.cardinality())
+    return length if length >= 0 else None
+
+
+def _numbers(logs: dict[str, Any]) -> dict[str, Any]:
+    return {name: float(value) for name, value in logs.items()}
