@@ -257,7 +257,7 @@ def load_trained(
     spec = builder.spec
     facts, arguments = known_arguments(builder, Path(weights), classes=classes, options=options)
     known = facts.get("preprocessing") or preprocessing_of(spec, weights)
-    fitted = facts.get("recipe", {}).get("resize") or training.recipe(spec).resize
+    fitted = facts.get("recipe", {}).get("resize") or training.recipe(spec, "quick").resize
     model = builder(weights=weights, **arguments)
     return Trained(model, preprocess or known, resize or fitted, facts)
 

@@ -32,7 +32,7 @@ def demo(
     from keras_cnn_classics.data import load
 
     spec = builder.spec
-    settings = dataclasses.replace(training.recipe(spec), epochs=30, batch_size=16)
+    settings = dataclasses.replace(training.recipe(spec, "quick"), epochs=30, batch_size=16)
     training.check_folder(output, overwrite=(output / PICTURE).exists())
     keras.utils.set_random_seed(seed)
     data = load(

@@ -92,8 +92,20 @@ def _print(builder: Any, counted: Any) -> None:
     )
     own = [str(p.replace(annotation=p.empty)) for p in _common.options_of(builder)]
     console.print(escape(f"Options: {', '.join(own) or 'none'}."))
-    recipe = dataclasses.asdict(training.recipe(spec))
-    console.print(escape(f"Recipe: {', '.join(f'{k} {v}' for k, v in recipe.items())}."))
+    _print_recipe(console, "Quick recipe", training.recipe(spec, "quick"))
+    if training.has_paper_recipe(spec):
+        _print_recipe(console, "The paper's recipe", training.recipe(spec))
+
+
+def _print_recipe(console: Any, title: str, recipe: Any) -> None:
+    from rich.markup import escape
+
+    from keras_cnn_classics import training
+
+    console.print(f"\n[bold]{title}[/bold], {escape(recipe.source)}")
+    for name, value, section in training.describe(recipe):
+        where = f" (section {section})" if section else ""
+        console.print(escape(f"  {name}: {value}{where}"))
 
 
 def _kib(activations: int) -> str:

@@ -23,6 +23,24 @@ class Optimizer(enum.StrEnum):
 
     adamw = "adamw"
     sgd = "sgd"
+    nesterov = "nesterov"
+    rmsprop = "rmsprop"
+
+
+class Kind(enum.StrEnum):
+    """Whose settings."""
+
+    quick = "quick"
+    paper = "paper"
+
+
+class Strategy(enum.StrEnum):
+    """What to train on."""
+
+    auto = "auto"
+    none = "none"
+    mirrored = "mirrored"
+    multi_worker = "multi-worker"
 
 
 class BadImage(enum.StrEnum):
@@ -42,13 +60,30 @@ def train(
     weights: Annotated[
         str | None, typer.Option(help="Weights to start from: a tag or a file. Default: random.")
     ] = None,
+    recipe: Annotated[
+        Kind, typer.Option(help="Settings: quick ones, or the paper's, which `show` prints.")
+    ] = Kind.quick,
+    scale: Annotated[
+        float, typer.Option(min=1e-6, help="Factor on the recipe's epochs and all such lengths.")
+    ] = 1.0,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes through the images.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images in a step.")] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images in a step, on all devices together. The paper's learning rate changes "
+            "with it by the linear rule.",
+        ),
+    ] = None,
     optimizer: Annotated[Optimizer | None, typer.Option(help="Method.")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=1e-12, help="Rate at the start; it falls along a cosine.")
+        float | None, typer.Option(min=1e-12, help="Rate at the start; the recipe says its fall.")
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(min=0.0, help="Weight decay.")] = None,
+    augment: Annotated[
+        list[str] | None,
+        typer.Option(help="Augmentation by name, as `data preview` shows it; repeat for several."),
+    ] = None,
     size: _common.Size = None,
     resize: _common.ResizeOption = None,
     preprocess: _common.Mode = None,
@@ -66,18 +101,37 @@ def train(
     on_bad_image: Annotated[
         BadImage, typer.Option(help="What to do with files that are no images.")
     ] = BadImage.skip,
+    strategy: Annotated[
+        Strategy,
+        typer.Option(help="One device, all of this machine, or the machines of TF_CONFIG."),
+    ] = Strategy.auto,
+    devices: Annotated[
+        str | None, typer.Option(help="How many: gpu:4, or cpu:2 to try it without GPUs.")
+    ] = None,
+    save_every: Annotated[
+        int | None, typer.Option(min=1, help="Keep the state also after so many steps of an epoch.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run that the folder holds.")
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the run in the folder, or begin if there is none."
+        ),
+    ] = False,
 ) -> None:
-    """Train a network; what is not said comes from its recipe, which `show` names.
+    """Train a network; what is not said comes from its recipe.
 
-    The output folder gets last.keras and best.keras, history.csv, a TensorBoard log and
-    summary.json. Ctrl-C keeps the network as it is at that moment in last.keras.
+    The output folder gets last.keras and best.keras, history.csv, a TensorBoard log, summary.json
+    and the state that --resume goes on from. Ctrl-C ends training after the step and keeps the
+    network in last.keras.
     """
     builder = _common.find_builder(name)
     parsed = _common.parse_options(builder, options)
     side = _common.check_size(builder, size)
+    if overwrite and resume:
+        raise typer.BadParameter("--overwrite and --resume contradict each other.")
     import keras
 
     from keras_cnn_classics import training
@@ -85,6 +139,7 @@ def train(
     from keras_cnn_classics.weights import preprocessing_of
 
     spec = builder.spec
+    rule = batch_size if recipe is Kind.paper else None
     given: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -92,39 +147,49 @@ def train(
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "resize": resize,
+        "augmentation": tuple(augment) if augment is not None else None,
     }
     given = {key: value for key, value in given.items() if value is not None}
-    settings = dataclasses.replace(training.recipe(spec), **given)
+    settings = training.recipe(spec, recipe, batch_size=rule, scale=scale)
+    settings = dataclasses.replace(settings, **given)
+    if settings.auxiliary and "aux" in {option.name for option in _common.options_of(builder)}:
+        parsed = {"aux": True, **parsed}
     mode = _common.check_mode(builder, preprocess) or preprocessing_of(spec, weights)
     folder = output or Path("runs") / f"{spec.name}-{Path(data).name}".lower()
-    training.check_folder(folder, overwrite=overwrite)
+    if not resume:
+        training.check_folder(folder, overwrite=overwrite)
+    # Before anything else uses the devices.
+    chosen = training.distribution.strategy(strategy, devices)
     keras.utils.set_random_seed(seed)
     images = load(
         data,
         image_size=side,
         channels=spec.channels,
-        batch_size=settings.batch_size,
         validation=validation,
         seed=seed,
-        resize=settings.resize,
         preprocess=mode,
         data_dir=data_dir,
         on_bad_image=on_bad_image,
+        **settings.load_options(side or spec.input_size),
     )
-    summary = run(
-        builder,
-        images,
-        settings,
-        folder,
-        seed=seed,
-        validation=validation,
-        preprocess=mode,
-        options=parsed,
-        weights=weights,
-        classes=classes,
-        overwrite=overwrite,
-    )
-    _print(summary, folder)
+    with chosen.scope():
+        summary = run(
+            builder,
+            images,
+            settings,
+            folder,
+            seed=seed,
+            validation=validation,
+            preprocess=mode,
+            options=parsed,
+            weights=weights,
+            classes=classes,
+            overwrite=overwrite,
+            resume=resume,
+            save_freq=save_every or "epoch",
+        )
+    if training.distribution.is_chief():
+        _print(summary, folder)
 
 
 def run(
@@ -140,6 +205,8 @@ def run(
     weights: str | None = None,
     classes: int | None = None,
     overwrite: bool = False,
+    resume: bool = False,
+    save_freq: str | int = "epoch",
 ) -> dict[str, Any]:
     """Builds a network and trains it; on Ctrl-C says what is left and ends the command.
 
@@ -158,13 +225,15 @@ def run(
         classifier_activation=activation,
         **options,
     )
+    if options.get("aux"):
+        model = training.with_auxiliary_targets(model)
     facts = {
         "model": builder.spec.name,
-        "options": options,
+        # What is saved has no auxiliary classifiers.
+        "options": {key: value for key, value in options.items() if key != "aux"},
         "preprocessing": preprocess,
         "seed": seed,
         "validation": validation,
-        "recipe": dataclasses.asdict(settings),
     }
     try:
         return training.train(
@@ -174,10 +243,17 @@ def run(
             folder,
             facts=facts,
             overwrite=overwrite,
+            resume=resume,
+            fresh=weights is None,
+            save_freq=save_freq,
             verbose=1 if sys.stdout.isatty() else 2,
         )
     except KeyboardInterrupt:
-        print(f"Interrupted: {folder / 'last.keras'} holds the network as it was.", file=sys.stderr)
+        print(
+            f"Interrupted: {folder / 'last.keras'} holds the network as it was. The same command "
+            "with --resume goes on from there.",
+            file=sys.stderr,
+        )
         raise typer.Exit(130) from None
 
 

@@ -21,8 +21,10 @@ from .penalties import FilterRMS as FilterRMS
 from .penalties import add_l2 as add_l2
 from .penalties import constrain as constrain
 from .plateau_decay import PlateauDecay as PlateauDecay
-from .recipe import Recipe as Recipe
-from .recipe import loss_for as loss_for
+from .settings import Recipe as Recipe
+from .settings import loss_for as loss_for
+from .recipes import describe as describe
+from .recipes import has_paper_recipe as has_paper_recipe
 from .recipes import recipe as recipe
 from .run import Checkpoints as Checkpoints
 from .run import check_classes as check_classes

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -30,6 +32,14 @@ class Callback(keras.callbacks.Callback):
     def set_state(self, state: dict[str, Any]) -> None:
         """Takes up a state that `get_state` gave in an earlier run."""
 
+    def as_trained(self) -> contextlib.AbstractContextManager[None]:
+        """Within it the model has the weights that are trained, while they are saved."""
+        return contextlib.nullcontext()
+
+    def as_used(self) -> contextlib.AbstractContextManager[None]:
+        """Within it the model has the weights that it is meant to be used with."""
+        return contextlib.nullcontext()
+
     def sync_variables(self) -> None:
         """Lets variables be read and set between two steps.
 
@@ -47,3 +57,12 @@ class Callback(keras.callbacks.Callback):
 def callbacks_of(model: Any) -> list[Callback]:
     """The callbacks of this package that the model is trained with, in their order."""
     return list(_CALLBACKS.get(model, ()))
+
+
+@contextlib.contextmanager
+def entered(callbacks: list[Callback], state: str) -> Iterator[None]:
+    """Within it all of the callbacks are in a state, `"as_trained"` or `"as_used"`."""
+    with contextlib.ExitStack() as stack:
+        for one in callbacks:
+            stack.enter_context(getattr(one, state)())
+        yield

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -113,6 +114,24 @@ class WeightAveraging(Callback):
             values, self._trained = self._trained, None
         for variable, value in zip(self.model.weights, values, strict=True):
             variable.assign(ops.copy(value))  # JAX's steps take the array itself
+
+    @contextlib.contextmanager
+    def _swapped(self, swapped: bool) -> Iterator[None]:
+        """With the average in the model, or with what is trained, whatever is in it now."""
+        change = self.updates > 0 and (self._trained is not None) != swapped
+        if change:
+            self.swap()
+        try:
+            yield
+        finally:
+            if change:
+                self.swap()
+
+    def as_trained(self) -> contextlib.AbstractContextManager[None]:
+        return self._swapped(False)
+
+    def as_used(self) -> contextlib.AbstractContextManager[None]:
+        return self._swapped(True)
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         if self.validate and self.updates:

@@ -12,7 +12,7 @@ from typing import Any
 
 from keras_cnn_classics import registry
 from keras_cnn_classics.registry import ModelSpec
-from keras_cnn_classics.training.recipe import Plateau, Recipe, Staircase, Steps
+from keras_cnn_classics.training.settings import Plateau, Recipe, Staircase, Steps
 
 _HE = ("he", {"mode": "fan_in"})
 _256 = 256 / 224
@@ -668,9 +668,9 @@ def describe(one: Recipe) -> list[tuple[str, Any, str]]:
     shown = []
     for item in dataclasses.fields(one):
         value = getattr(one, item.name)
-        if item.name in ("name", "source", "sections") or value == item.default:
+        if item.name in ("name", "source", "sections") or value in (None, (), {}, ""):
             continue
-        if value in (None, (), {}, ""):
+        if value == item.default and item.name not in one.sections:
             continue
         shown.append((item.name, value, one.sections.get(item.name, "")))
     return shown

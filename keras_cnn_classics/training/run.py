@@ -9,15 +9,24 @@ import math
 import os
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from keras_cnn_classics.data import ImageData
-from keras_cnn_classics.training.recipes import Recipe, loss_for
+from keras_cnn_classics.training import distribution
+from keras_cnn_classics.training._callback import Callback, callbacks_of, entered
+from keras_cnn_classics.training._files import write_json, written
+from keras_cnn_classics.training._rates import optimizers_of, rate_of
+from keras_cnn_classics.training.auxiliary import without_auxiliary
+from keras_cnn_classics.training.distribution import is_chief
+from keras_cnn_classics.training.finite_loss import FiniteLoss
+from keras_cnn_classics.training.settings import Recipe, loss_for
+from keras_cnn_classics.training.training_state import TrainingState
 
-SUMMARY, HISTORY, LOG = "summary.json", "history.csv", "tensorboard"
+SUMMARY, HISTORY, LOG, STATE = "summary.json", "history.csv", "tensorboard", "state"
 FACTS = "run.json"  # in a checkpoint, beside Keras's own files
 FILES = ("best.keras", "last.keras", HISTORY, SUMMARY)
 
@@ -52,7 +61,7 @@ def check_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> 
         for one in made:
             if one.is_dir():
                 one.rmdir()
-    found = [name for name in (*FILES, LOG) if (path / name).exists()]
+    found = [name for name in (*FILES, LOG, STATE) if (path / name).exists()]
     if found and not overwrite:
         raise FileExistsError(
             f"{path} holds a run already ({', '.join(found)}): name another folder, or replace "
@@ -65,15 +74,18 @@ def _take_away(folder: Path) -> None:
     """Takes away what a run has left in a folder, and nothing else."""
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
-    for events in folder.glob(f"{LOG}/*/events.out.tfevents.*"):
-        events.unlink()
-    for emptied in (*folder.glob(f"{LOG}/*"), folder / LOG, folder):
+    for pattern in (f"{LOG}/*/events.out.tfevents.*", f"{STATE}/epoch-*-step-*.npz"):
+        for left in folder.glob(pattern):
+            left.unlink()
+    for emptied in (*folder.glob(f"{LOG}/*"), folder / LOG, folder / STATE, folder):
         with contextlib.suppress(OSError):  # it is not empty, or not there
             emptied.rmdir()
 
 
-class Checkpoints(keras.callbacks.Callback):
+class Checkpoints(Callback):
     """Keeps `last.keras` and `best.keras` in a folder; neither is ever half-written.
+
+    They have the weights that the network is meant to be used with: an average, where there is one.
 
     Args:
         folder: An existing folder.
@@ -81,13 +93,19 @@ class Checkpoints(keras.callbacks.Callback):
             logs, the last epoch is the best.
         facts: What a checkpoint shall know of its run; `read_facts` reads it again, wherever
             the file has been moved.
+        network: What is saved, if it is not the model that is trained: one on the same weights.
     """
 
     def __init__(
-        self, folder: Path, monitor: str = "val_accuracy", facts: dict[str, Any] | None = None
+        self,
+        folder: Path,
+        monitor: str = "val_accuracy",
+        facts: dict[str, Any] | None = None,
+        network: Any = None,
     ) -> None:
         super().__init__()
         self.folder, self.monitor, self.facts = folder, monitor, facts or {}
+        self.network = network
         self.best_epoch = 0
         self._best = -math.inf
 
@@ -98,19 +116,69 @@ class Checkpoints(keras.callbacks.Callback):
         self.save("last.keras")
         value = logs.get(self.monitor, math.inf)
         if value > self._best or self.monitor not in logs:
-            self._best, self.best_epoch = value, epoch + 1
+            self._best, self.best_epoch = float(value), epoch + 1
             self.save("best.keras")
 
     def save(self, name: str) -> None:
         """Saves the model beside its place, then moves it there in one step."""
-        scratch = self.folder / f".writing-{name}"
-        try:
-            self.model.save(scratch)
-            with zipfile.ZipFile(scratch, "a") as archive:
-                archive.writestr(FACTS, json.dumps(self.facts))
-            os.replace(scratch, self.folder / name)
-        finally:
-            scratch.unlink(missing_ok=True)
+        with entered(callbacks_of(self.model), "as_used"):
+            if not is_chief():
+                self.model.get_weights()  # the chief waits until all of them are read
+                return
+            with written(self.folder / name) as scratch:
+                (self.network or self.model).save(scratch)
+                with zipfile.ZipFile(scratch, "a") as archive:
+                    archive.writestr(FACTS, json.dumps(self.facts))
+
+    def get_state(self) -> dict[str, Any]:
+        return {"best": self._best, "best_epoch": self.best_epoch}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._best, self.best_epoch = state["best"], state["best_epoch"]
+
+
+class Record(Callback):
+    """Writes the logs of all epochs to a table, those before an interruption too.
+
+    Args:
+        path: The table, in the form of Keras's `CSVLogger`.
+
+    Attributes:
+        rows: The logs of each epoch, with its number from 0 as `epoch`.
+        seconds: How long training has taken, without the time between two runs.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.rows: list[dict[str, float]] = []
+        self._before, self._start = 0.0, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return self._before + time.perf_counter() - self._start
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        for one in optimizers_of(self.model.optimizer):
+            several = len(optimizers_of(self.model.optimizer)) > 1
+            name = f"learning_rate_{one.name}" if several else "learning_rate"
+            values.setdefault(name, rate_of(one))
+        self.rows.append({"epoch": epoch, **dict(sorted(values.items()))})
+        if not is_chief():
+            return
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        with written(self.path) as scratch, scratch.open("w", newline="") as file:
+            table = csv.DictWriter(file, list(names), restval="NA")
+            table.writeheader()
+            table.writerows(self.rows)
+
+    def get_state(self) -> dict[str, Any]:
+        return {"rows": self.rows, "seconds": self.seconds}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.rows = list(state["rows"])
+        self._before, self._start = state["seconds"], time.perf_counter()
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -130,15 +198,26 @@ def train(
     *,
     facts: dict[str, Any] | None = None,
     overwrite: bool = False,
+    resume: bool = False,
+    fresh: bool = True,
+    callbacks: Sequence[Callback] = (),
+    save_freq: str | int = "epoch",
     verbose: int = 1,
 ) -> dict[str, Any]:
     """Trains a model and leaves its files in a folder.
 
     The files are `last.keras` and `best.keras` (the best on the validation split, or the last if
-    there is none), `history.csv`, `tensorboard/` and `summary.json`, all of them up to date after
-    each epoch. An interruption from the keyboard leaves the model as it is at that moment in
-    `last.keras`. A run that is replaced is taken away when training starts, not before. In the end
-    the model has the weights of `best.keras`.
+    there is none), `history.csv`, `tensorboard/`, `summary.json` and `state/`, all of them up to
+    date after each epoch. A run that was killed goes on from `state/` with `resume`. An
+    interruption from the keyboard ends training after the step, and leaves the model as it is at
+    that moment in `last.keras`. A run that is replaced is taken away when training starts, not
+    before. In the end the model has the weights of `best.keras`.
+
+    Of a model that `with_auxiliary_targets` gave, what is saved and tested is the network without
+    auxiliary classifiers.
+
+    In the scope of a strategy (see `training.distribution`) it trains on all devices; the data's
+    batches are the global ones.
 
     Args:
         model: A model with one output for each class of the data.
@@ -147,98 +226,139 @@ def train(
         folder: Where to leave the files.
         facts: What else shall stand in the summary.
         overwrite: Whether a run that is already in the folder may be replaced.
+        resume: Whether to go on with the run that is in the folder; if there is none, one begins.
+        fresh: Whether the weights are drawn as the recipe says, if it does.
+        callbacks: Further callbacks of this package.
+        save_freq: As in `TrainingState`.
         verbose: As in `keras.Model.fit`.
 
     Returns:
         The summary, as in `summary.json`.
 
     Raises:
-        ValueError: If the model's outputs are fewer than the data's classes.
+        ValueError: If the model's outputs are fewer than the data's classes, or the run in the
+            folder was begun in another way.
         OSError: If the folder cannot be written to, or holds a run.
         FloatingPointError: If the loss is not finite any more.
         KeyboardInterrupt: After an interruption, when the files are in place.
     """
-    check_classes(model, data)
-    folder = check_folder(folder, overwrite=overwrite)
-    steps = settings.epochs * math.ceil(data.sizes["train"] / settings.batch_size)
-    model.compile(settings.make_optimizer(steps), loss_for(model), metrics=["accuracy"])
+    heads = isinstance(model.output, dict)
+    network = without_auxiliary(model) if heads else model
+    check_classes(network, data)
     facts = {
-        "classes": model.output_shape[-1],
-        "classifier_activation": keras.activations.serialize(model.layers[-1].activation),
+        "classes": network.output_shape[-1],
+        "classifier_activation": keras.activations.serialize(network.layers[-1].activation),
         **(facts or {}),
+        "recipe": settings.to_dict(),
         "class_names": list(data.class_names),
         "image_shape": list(data.image_shape),
     }
-    _take_away(folder)
+    folder = Path(folder)
+    if resume and (folder / SUMMARY).exists():
+        _check_same(folder, facts)
+    else:
+        resume = False
+        check_folder(folder, overwrite=overwrite)
+    distributed = distribution.replicas() > 1
+    steps = data.steps if distributed else data.position.batches
+    one_hot = len(data.train.element_spec[1].shape) == 2
+    chosen = settings.compile(
+        model, steps, validated=data.validation is not None, fresh=fresh, one_hot=one_hot
+    )
+    distribution.prepare(model)
+    if not resume and is_chief():
+        _take_away(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoints = Checkpoints(folder, facts=facts)
-    start = time.perf_counter()
+    checkpoints = Checkpoints(
+        folder,
+        "val_predictions_accuracy" if heads else "val_accuracy",
+        facts,
+        network if heads else None,
+    )
+    record = Record(folder / HISTORY)
+    state = TrainingState(folder / STATE, data, save_freq)
 
     def describe(**results: Any) -> dict[str, Any]:
         """Writes the summary as far as the run has come."""
-        history = _read_history(folder / HISTORY)
-        best = history[checkpoints.best_epoch - 1] if checkpoints.best_epoch else {}
+        best = record.rows[checkpoints.best_epoch - 1] if checkpoints.best_epoch else {}
         summary = {
             **facts,
             "data": data.name,
             "sizes": data.sizes,
             "skipped": list(data.skipped),
             "backend": keras.backend.backend(),
-            "seconds": round(time.perf_counter() - start, 1),
-            "epochs": len(history),
+            "replicas": distribution.replicas(),
+            "seconds": round(record.seconds, 1),
+            "epochs": len(record.rows),
             "best_epoch": checkpoints.best_epoch,
             "best": {key: value for key, value in best.items() if key != "epoch"},
             **results,
         }
-        _write_json(folder / SUMMARY, summary)
+        if is_chief():
+            write_json(folder / SUMMARY, summary)
         return summary
 
-    describe(finished=False)
+    if not resume:
+        describe(finished=False)
     learning = True
     try:
         model.fit(
-            data.train,
+            data.endless() if distributed else data.train,
             validation_data=data.validation,
             epochs=settings.epochs,
+            steps_per_epoch=steps if distributed else None,
             callbacks=[
-                keras.callbacks.CSVLogger(folder / HISTORY),
-                checkpoints,  # after the history, which then has a row for every checkpoint
+                FiniteLoss(),
+                *chosen,
+                *callbacks,
+                record,
+                checkpoints,  # after the record, which then has a row for every checkpoint
+                state,
                 keras.callbacks.LambdaCallback(
                     on_epoch_end=lambda epoch, logs: describe(finished=False)
                 ),
                 keras.callbacks.TensorBoard(folder / LOG, write_graph=False),
-                keras.callbacks.TerminateOnNaN(),
             ],
             shuffle=False,  # the data is shuffled already, image by image
-            verbose=verbose,
+            verbose=verbose if is_chief() else 0,
         )
         learning = False
-        _refuse_divergence(folder, settings, checkpoints)
+        network.load_weights(folder / "best.keras")
         results: dict[str, Any] = {}
-        model.load_weights(folder / "best.keras")
         if data.test is not None:
-            test = model.evaluate(data.test, return_dict=True, verbose=0)
-            results = {"test": {**test, "error_percent": round(100 * (1 - test["accuracy"]), 3)}}
+            results["test"] = _test(network, data.test, one_hot)
         return describe(finished=True, **results)
     except KeyboardInterrupt:
         if learning:
             checkpoints.save("last.keras")
         describe(finished=False, interrupted=True)
         raise
+    except FloatingPointError as error:
+        if not checkpoints.best_epoch:
+            _take_away(folder)
+            raise FloatingPointError(f"{error} No network was saved.") from None
+        best = f"{folder / 'best.keras'} is from epoch {checkpoints.best_epoch}."
+        raise FloatingPointError(f"{error} {best}") from None
 
 
-def _refuse_divergence(folder: Path, settings: Recipe, checkpoints: Checkpoints) -> None:
-    history = _read_history(folder / HISTORY)
-    if history and math.isfinite(history[-1]["loss"]):
-        return
-    if not checkpoints.best_epoch:
-        _take_away(folder)
-    best = f"{folder / 'best.keras'} is from epoch {checkpoints.best_epoch}."
-    raise FloatingPointError(
-        f"The loss is not finite any more in epoch {len(history)}: lower the learning rate "
-        f"(now {settings.learning_rate:g}). "
-        + (best if checkpoints.best_epoch else "No network was saved.")
-    )
+def _check_same(folder: Path, facts: dict[str, Any]) -> None:
+    """Refuses to go on with a run that was begun otherwise."""
+    begun = json.loads((folder / SUMMARY).read_text())
+    now = json.loads(json.dumps(facts))
+    other = [name for name, value in now.items() if begun.get(name) != value]
+    if other:
+        raise ValueError(
+            f"The run in {folder} was begun with another {', '.join(other)}. Give the same again, "
+            "or begin anew in another folder or by overwrite=True (--overwrite)."
+        )
+
+
+def _test(network: Any, test: Any, one_hot: bool) -> dict[str, float]:
+    """Loss, accuracy and error on the test split."""
+    if not network.compiled:  # a network on the layers of the one that was trained
+        network.compile(loss=loss_for(network, one_hot=one_hot), metrics=["accuracy"])
+    found = network.evaluate(test, return_dict=True, verbose=0)
+    return {**found, "error_percent": round(100 * (1 - found["accuracy"]), 3)}
 
 
 def check_classes(model: Any, data: ImageData) -> None:
@@ -249,21 +369,3 @@ def check_classes(model: Any, data: ImageData) -> None:
             f"The labels go up to {classes - 1} ({classes} classes in {data.name}), but the model "
             f"has {outputs} outputs: build it with classes={classes}."
         )
-
-
-def _read_history(path: Path) -> list[dict[str, float]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    # Keras writes "NA" in the columns of a validation that there was not.
-    return [{key: float(value) for key, value in row.items() if value != "NA"} for row in rows]
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    scratch = path.with_name(f".writing-{path.name}")
-    try:
-        scratch.write_text(json.dumps(content, indent=2) + "\n")
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)

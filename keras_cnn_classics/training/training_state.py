@@ -16,18 +16,26 @@ import keras
 import numpy as np
 
 from keras_cnn_classics.training import _snapshot
-from keras_cnn_classics.training._callback import Callback, callbacks_of
+from keras_cnn_classics.training._callback import Callback, callbacks_of, entered
+from keras_cnn_classics.training.distribution import is_chief
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
 _KEPT = 2  # the last state, and the one before in case the last is damaged
 
 
-class Seekable(Protocol):
+class Position(Protocol):
+    """Where training data begin, such as `position` of what `data.load` gives."""
+
+    def seek(self, epoch: int, step: int = 0, *, hold: bool = False) -> None:
+        """Makes all iterators begin with `epoch`, with blanks for its first `step` batches."""
+
+
+class Data(Protocol):
     """Training data whose order is known for every epoch, such as `data.load` gives."""
 
-    def seek(self, epoch: int, step: int = 0) -> None:
-        """Makes the next iteration that of `epoch`, with blanks for its first `step` batches."""
+    @property
+    def position(self) -> Position: ...
 
 
 class TrainingState(Callback):
@@ -67,7 +75,7 @@ class TrainingState(Callback):
     def __init__(
         self,
         folder: str | os.PathLike[str],
-        data: Seekable | None = None,
+        data: Data | None = None,
         save_freq: str | int = "epoch",
     ) -> None:
         super().__init__()
@@ -75,9 +83,9 @@ class TrainingState(Callback):
             raise ValueError(
                 f"`save_freq` must be 'epoch' or a positive integer. Received: {save_freq!r}"
             )
-        if data is not None and not hasattr(data, "seek"):
+        if data is not None and not hasattr(data, "position"):
             raise ValueError(
-                "`data` must have a method `seek(epoch, step)`, as data.load(...) has. Received: "
+                "`data` must have a `position` to seek, as data.load(...) has. Received: "
                 f"{type(data).__name__}. Leave it out for other data."
             )
         self.folder, self.data, self.save_freq = Path(folder), data, save_freq
@@ -119,7 +127,7 @@ class TrainingState(Callback):
             _set_random(self._loaded["random"])
         self._random = _get_random()
         if self.data is not None:
-            self.data.seek(epoch, skipped)
+            self.data.position.seek(epoch, skipped, hold=True)
         if skipped:
             assert self._loaded is not None
             self.model.train_function = _skipping(self.model, self._loaded["logs"])
@@ -160,12 +168,36 @@ class TrainingState(Callback):
         super().on_train_end(logs)
         self.model._initial_epoch = None
         self._show_history()
+        if self.data is not None:
+            self.data.position.seek(self._epoch)  # and lets go of it
         self._release_interrupts()
 
     # -- Saving -------------------------------------------------------------------------------
 
     def _save(self) -> None:
         self.sync_variables()
+        with entered(self._others(), "as_trained"):
+            state = self._state()
+        if not is_chief():  # it has read the variables all the same, as the chief waits for that
+            return
+        path = self.folder / f"epoch-{self._epoch:04d}-step-{self._steps:07d}.npz"
+        try:
+            _snapshot.write(path, state)
+        except OSError as error:
+            _LOGGER.warning(
+                "The state of epoch %d, step %d could not be saved (%s). Training goes on; the "
+                "last state is %s.",
+                self._epoch + 1,
+                self._steps,
+                error.strerror or error,
+                self.latest or "none",
+            )
+            return
+        self.latest = path
+        for old in _states(self.folder)[_KEPT:]:
+            old.unlink(missing_ok=True)
+
+    def _state(self) -> dict[str, Any]:
         state = {
             "epoch": self._epoch,
             "step": self._steps,
@@ -184,22 +216,7 @@ class TrainingState(Callback):
         }
         if self._metrics is not None:
             state["variables"]["metrics"] = self._metrics
-        path = self.folder / f"epoch-{self._epoch:04d}-step-{self._steps:07d}.npz"
-        try:
-            _snapshot.write(path, state)
-        except OSError as error:
-            _LOGGER.warning(
-                "The state of epoch %d, step %d could not be saved (%s). Training goes on; the "
-                "last state is %s.",
-                self._epoch + 1,
-                self._steps,
-                error.strerror or error,
-                self.latest or "none",
-            )
-            return
-        self.latest = path
-        for old in _states(self.folder)[_KEPT:]:
-            old.unlink(missing_ok=True)
+        return state
 
     def _others(self) -> list[Callback]:
         return [one for one in callbacks_of(self.model) if one is not self]

@@ -1,5 +1,6 @@
 """Runs: what is kept, what is measured, what is chosen."""
 
+import dataclasses
 import json
 
 import keras
@@ -7,10 +8,9 @@ import numpy as np
 import pytest
 
 import keras_cnn_classics as kcc
-from keras_cnn_classics.training import Checkpoints, losses, run
-from keras_cnn_classics.training.recipes import Recipe, loss_for, recipe
+from keras_cnn_classics.training import Checkpoints, Recipe, loss_for, losses, run
 
-SETTINGS = Recipe("adamw", 3e-3, 0.0, 64, 2, "pad", "a test")
+SETTINGS = Recipe("a test", "adamw", 3e-3, 0.0, 64, 2, "pad", "a test")
 
 
 @pytest.fixture(scope="module")
@@ -23,26 +23,6 @@ def digits():
 def relu_lenet():
     keras.utils.set_random_seed(0)
     return kcc.LeNet5(activation="relu", subsampling="max", output="dense")
-
-
-def test_the_learning_rate_falls_along_a_cosine():
-    for name, kind in (("adamw", keras.optimizers.AdamW), ("sgd", keras.optimizers.SGD)):
-        settings = Recipe(name, 0.2, 1e-4, 64, 10, "crop", "a test")
-        optimizer = settings.make_optimizer(100)
-        assert isinstance(optimizer, kind)
-        assert optimizer.weight_decay == pytest.approx(1e-4)
-        schedule = optimizer._learning_rate
-        rates = [float(schedule(step)) for step in (0, 50, 100)]
-        assert rates == pytest.approx([0.2, 0.1, 0.0], abs=1e-6)
-    with pytest.raises(ValueError, match="Received: 'adam'"):
-        Recipe("adam", 0.1, 0, 1, 1, "crop", "").make_optimizer(1)
-    with pytest.raises(ValueError, match="Received: 0"):
-        Recipe("sgd", 0, 0, 1, 1, "crop", "").make_optimizer(1)
-
-
-def test_recipes_are_found_by_name_and_spec():
-    assert recipe("lenet5") == recipe(kcc.LeNet5.spec)
-    assert recipe("VGG16").optimizer == "sgd"
 
 
 def test_the_loss_fits_the_output():
@@ -117,7 +97,7 @@ def test_the_test_split_is_asked_about_the_best_network(digits, tmp_path, monkey
             self.model.set_weights([np.zeros(w.shape) for w in self.model.weights])
 
     monkeypatch.setattr(run, "Checkpoints", Sabotage)
-    settings = Recipe("adamw", 1e-9, 0.0, 64, 2, "pad", "a test")
+    settings = Recipe("a test", "adamw", 1e-9, 0.0, 64, 2, "pad", "a test")
     summary = run.train(model, digits, settings, tmp_path / "run", verbose=0)
     assert summary["best_epoch"] == 1
     assert summary["test"]["error_percent"] < 50  # zeros are wrong nine times in ten
@@ -127,8 +107,8 @@ def test_the_test_split_is_asked_about_the_best_network(digits, tmp_path, monkey
 
 
 def test_a_diverged_run(digits, tmp_path):
-    settings = Recipe("sgd", 1e30, 0.0, 64, 3, "pad", "a test")
-    with pytest.raises(FloatingPointError, match=r"in epoch 1: lower the .* No network"):
+    settings = Recipe("a test", "sgd", 1e30, 0.0, 64, 3, "pad", "a test")
+    with pytest.raises(FloatingPointError, match=r"in epoch 1, step 2, at .* No network"):
         run.train(relu_lenet(), digits, settings, tmp_path / "run", verbose=0)
     assert not (tmp_path / "run").exists()
 
@@ -173,3 +153,48 @@ def test_a_folder_is_checked_without_a_trace(tmp_path):
 def test_labels_without_an_output(digits):
     with pytest.raises(ValueError, match=r"go up to 9 \(10 classes in digits\).* has 7 outputs"):
         run.check_classes(kcc.LeNet5(classes=7), digits)
+
+
+def test_a_killed_run_goes_on(digits, tmp_path, monkeypatch):
+    settings = dataclasses.replace(SETTINGS, epochs=3)
+    options = {"verbose": 0, "save_freq": 5}
+    whole = run.train(relu_lenet(), digits, settings, tmp_path / "whole", **options)
+
+    class Kill(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.epoch == 1 and batch == 7:
+                raise RuntimeError("killed")
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
+
+    model = relu_lenet()
+    fit = model.fit
+    monkeypatch.setattr(
+        model, "fit", lambda *a, callbacks, **k: fit(*a, callbacks=[Kill(), *callbacks], **k)
+    )
+    with pytest.raises(RuntimeError, match="killed"):
+        run.train(model, digits, settings, tmp_path / "part", **options)
+    with pytest.raises(ValueError, match=r"begun with another recipe"):
+        run.train(relu_lenet(), digits, SETTINGS, tmp_path / "part", resume=True, **options)
+    again = run.train(relu_lenet(), digits, settings, tmp_path / "part", resume=True, **options)
+    for name in ("history.csv", "state/epoch-0003-step-0000000.npz"):
+        assert (tmp_path / "part" / name).exists()
+    table = "history.csv"
+    assert (tmp_path / "part" / table).read_text() == (tmp_path / "whole" / table).read_text()
+    for name in ("best", "best_epoch", "epochs", "test", "finished"):
+        assert again[name] == whole[name]
+    for one in ("best.keras", "last.keras"):
+        nets = [keras.saving.load_model(tmp_path / part / one) for part in ("whole", "part")]
+        for ours, theirs in zip(*(net.get_weights() for net in nets), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    finished = run.train(relu_lenet(), digits, settings, tmp_path / "part", resume=True, **options)
+    assert finished["test"] == whole["test"]
+
+
+def test_a_checkpoint_has_the_average(digits, tmp_path):
+    settings = dataclasses.replace(SETTINGS, average="polyak")
+    summary = run.train(relu_lenet(), digits, settings, tmp_path, verbose=0)
+    best = keras.saving.load_model(tmp_path / "best.keras")
+    accuracy = best.evaluate(digits.validation, return_dict=True, verbose=0)["accuracy"]
+    assert accuracy == pytest.approx(summary["best"]["val_accuracy"])

@@ -17,6 +17,7 @@ from keras_cnn_classics.training import (
     FiniteLoss,
     PlateauDecay,
     TrainingState,
+    WeightAveraging,
     _snapshot,
 )
 
@@ -73,6 +74,7 @@ def callbacks():
         EarlyStopping(patience=9, restore_best_weights=True),
         PlateauDecay(patience=1, factor=0.5, restore_best_weights=True, warmup_epochs=1),
         FiniteLoss(),
+        WeightAveraging(decay=0.5),
     ]
 
 
@@ -215,11 +217,10 @@ class Data:
     """A source of batches that can seek, and writes down what it gave."""
 
     def __init__(self):
-        self.place, self.sought, self.given = (0, 0), [], []
+        self.sought, self.position = [], self
 
-    def seek(self, epoch, step=0):
-        self.place = (epoch, step)
-        self.sought.append(self.place)
+    def seek(self, epoch, step=0, *, hold=False):
+        self.sought.append((epoch, step, hold))
 
 
 def test_data_are_told_where_to_begin(tmp_path):
@@ -230,8 +231,8 @@ def test_data_are_told_where_to_begin(tmp_path):
         try:
             network().fit(X, Y, callbacks=callbacks, **fit)
         except Killed:
-            assert data.sought == [(0, 0), (1, 0)]
-    assert data.sought == [(1, 2), (2, 0)]
+            assert data.sought == [(0, 0, True), (1, 0, True)]
+    assert data.sought == [(1, 2, True), (2, 0, True), (3, 0, False)]
 
 
 @pytest.mark.parametrize("damage", ["cut", "altered", "empty", "html"])

@@ -161,7 +161,7 @@ class Recipe:
     learning_rate: float
     weight_decay: float
     batch_size: int
-    epochs: float
+    epochs: int
     resize: str
     source: str
     decay: Decay = Cosine()
@@ -240,7 +240,7 @@ class Recipe:
             from keras_cnn_classics.training.schedules import WarmUp
 
             rate = WarmUp(rate, self.warmup * steps_per_epoch)
-        clip = {"global_clipnorm": self.clipnorm}
+        clip: dict[str, Any] = {"global_clipnorm": self.clipnorm}
         if self.optimizer == "adamw":
             return keras.optimizers.AdamW(rate, weight_decay=self.weight_decay, **clip)
         if self.optimizer == "rmsprop":
@@ -290,7 +290,8 @@ class Recipe:
         monitor = f"{prefix}predictions_accuracy" if heads else f"{prefix}accuracy"
         callbacks += self.decay.callbacks(self.warmup, monitor)
         if self.average is not None:
-            callbacks.append(WeightAveraging(None if self.average == "polyak" else self.average))
+            decay = None if self.average == "polyak" else float(self.average)
+            callbacks.append(WeightAveraging(decay))
         loss: Any = loss_for(model, self.label_smoothing, one_hot)
         arguments: dict[str, Any] = {"loss": loss, "metrics": ["accuracy"]}
         if heads:
