@@ -81,7 +81,6 @@ class LabelSmoothing(ScalarSchedule):
         return check_epsilon(self.curve(epoch, epochs, scalar.initial, self.final))
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        super().on_train_begin(logs)
         if self.off_for_last >= self.params["epochs"]:
             raise ValueError(
                 f"off_for_last={self.off_for_last} leaves no epoch with label smoothing. Received: "
