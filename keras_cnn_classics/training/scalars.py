@@ -137,6 +137,8 @@ CURVES: dict[str, Callable[[float], float]] = {
 class ScalarSchedule(Callback):
     """Sets scalars at the start of each epoch, and shows them in the logs at its end.
 
+    Only callbacks that come later in the list, and the history, see them in the logs.
+
     The values depend on nothing but the epoch and the first values, so that a run which goes on
     in the middle has those of a run that was never interrupted.
 
