@@ -202,6 +202,8 @@ def test_errors():
         fit(model, LabelSmoothing(SmoothedCrossentropy()))
     with pytest.raises(ValueError, match="Received: epochs=5"):
         fit(model, LabelSmoothing(off_for_last=5))
+    with pytest.raises(ValueError, match=r"Received: \[0\.0\]"):
+        fit(dense(SmoothedCrossentropy(0.0, True)), LabelSmoothing(schedule="cosine"))
     with pytest.raises(ValueError, match=r"less than 1. Received: 1\.0"):
         fit(model, LabelSmoothing(schedule=lambda epoch: 1.0))
 
