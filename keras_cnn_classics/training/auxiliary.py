@@ -96,8 +96,8 @@ class AuxiliaryLossWeights(ScalarSchedule):
     Args:
         model: The model, built with `aux=True`.
         weights: Weight of each auxiliary loss against the main one's, or a dict with one for each
-            auxiliary output. The default is GoogLeNet's. The papers of Inception v2 and v3 give
-            none; TF-slim trains Inception v3 with 0.4.
+            auxiliary output. The default is GoogLeNet's. The paper of Inception v3 gives none;
+            TF-slim trains it with 0.4.
         schedule: `"constant"`; `"linear"` or `"cosine"`, which fall to zero in the last epoch; or a
             callable that takes the epoch, counted from 0, and gives the factor on the weights.
         drop_at: The first epoch, counted from 0, in which the weights are zero; a falling schedule

@@ -33,7 +33,8 @@ class LabelSmoothing(ScalarSchedule):
 
     Raises:
         ValueError: If an argument is out of range; when training starts, if there is no such loss,
-            or no epoch left; in the epoch in which a callable gives what is no epsilon.
+            no epoch left, or no epsilon but 0; in the epoch in which a callable gives what is no
+            epsilon.
 
     Example:
         model.compile("sgd", SmoothedCrossentropy(0.1), metrics=["accuracy"])
@@ -78,10 +79,15 @@ class LabelSmoothing(ScalarSchedule):
         epochs = self.params["epochs"] - self.off_for_last
         if epoch >= epochs:
             return 0.0
+        first = [one.initial for one in self.scalars().values()]
+        if not (callable(self.schedule) or self.final or any(first)):
+            raise ValueError(
+                "There is nothing to smooth from the first epoch to the last: make the loss with "
+                f"the epsilon to start from, or give a `schedule` of values. Received: {first}"
+            )
         return check_epsilon(self.curve(epoch, epochs, scalar.initial, self.final))
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        super().on_train_begin(logs)
         if self.off_for_last >= self.params["epochs"]:
             raise ValueError(
                 f"off_for_last={self.off_for_last} leaves no epoch with label smoothing. Received: "

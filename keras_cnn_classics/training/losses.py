@@ -103,7 +103,9 @@ def _one_hot(y_true: Any, y_pred: Any, dtype: str) -> Any:
         )
     if _fits(got, shape):
         return ops.cast(labels, dtype)
-    labels = ops.reshape(ops.cast(labels, "int32"), (-1, *(n or -1 for n in shape[1:-1]), 1))
+    labels = ops.cast(labels, "int32")
+    if len(got) < len(shape):
+        labels = ops.expand_dims(labels, -1)
     hot = ops.cast(ops.equal(labels, ops.arange(shape[-1], dtype="int32")), dtype)
     # A label beyond the classes is no class at all: a loss that is not a number says so.
     known = ops.logical_and(labels >= 0, labels < shape[-1])

@@ -120,7 +120,10 @@ def keep_live(model: keras.Model, scalars: Iterable[Scalar]) -> None:
                 "`self.live_scalars = keras_cnn_classics.training.LiveScalars()` in `__init__` of "
                 f"its class. Received: {type(model).__name__}"
             ) from error
-    metric.scalars.extend(one for one in scalars if one not in metric.scalars)
+    if new := [one for one in scalars if one not in metric.scalars]:
+        metric.scalars += new
+        # These were made for the state that there was.
+        model.train_function = model.test_function = None
 
 
 # The share of the way from the first value to the last, for the share of the epochs.
@@ -133,6 +136,8 @@ CURVES: dict[str, Callable[[float], float]] = {
 
 class ScalarSchedule(Callback):
     """Sets scalars at the start of each epoch, and shows them in the logs at its end.
+
+    Only callbacks that come later in the list, and the history, see them in the logs.
 
     The values depend on nothing but the epoch and the first values, so that a run which goes on
     in the middle has those of a run that was never interrupted.
@@ -165,8 +170,9 @@ class ScalarSchedule(Callback):
         share = CURVES[self.schedule](epoch / max(1, epochs - 1))
         return first + (last - first) * share
 
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        keep_live(self.model, self.scalars().values())
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        keep_live(model, self.scalars().values())
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         for name, scalar in self.scalars().items():

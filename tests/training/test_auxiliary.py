@@ -25,7 +25,7 @@ def network(heads=HEADS):
     outputs = {}
     for name in reversed(heads):
         x = keras.layers.Dense(8, "relu")(x)
-        outputs[name] = keras.layers.Dense(4, "softmax", name=name)(x)
+        outputs[name] = keras.layers.Dense(4, "softmax", name=f"{name}_layer")(x)
     return keras.Model(image, outputs, name="net")
 
 
@@ -119,10 +119,10 @@ def test_class_weights():
 
 def test_a_weight_of_zero_leaves_the_classifier_alone():
     model, callback = compiled(0.5, weights={"aux1": 0.5, "aux2": 0.0})
-    before = {name: model.get_layer(name).get_weights()[0] for name in HEADS}
+    before = {name: model.get_layer(f"{name}_layer").get_weights()[0] for name in HEADS}
     fit(model, callback, 1)
     moved = {
-        name: not np.array_equal(old, model.get_layer(name).get_weights()[0])
+        name: not np.array_equal(old, model.get_layer(f"{name}_layer").get_weights()[0])
         for name, old in before.items()
     }
     assert moved == {"predictions": True, "aux1": True, "aux2": False}

@@ -68,6 +68,15 @@ def test_mixed_labels_are_smoothed_in_proportion(convention):
     np.testing.assert_allclose(mixed, apart, rtol=1e-5)
 
 
+def test_images_of_any_size_and_labels_of_every_pixel():
+    model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Activation("linear")])
+    model.compile(loss=SmoothedCrossentropy(0.1, True))
+    pixels = np.stack([SCORES, SCORES * 2])[None]
+    value = model.evaluate(pixels, np.stack([LABELS, LABELS])[None], verbose=0)
+    one, two = (SmoothedCrossentropy(0.1, True)(LABELS, SCORES * i) for i in (1, 2))
+    assert value == pytest.approx((float(one) + float(two)) / 2, rel=1e-6)
+
+
 def test_labels_of_every_pixel():
     labels = np.stack([LABELS, LABELS[::-1]])[None]
     scores = np.stack([SCORES, SCORES * 2])[None]
