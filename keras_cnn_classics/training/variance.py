@@ -132,7 +132,7 @@ def variance_by_depth(
                 lambda y: rng.normal(size=y.shape).astype("float32"), outputs
             )
             loss = keras.tree.map_structure(lambda y: _along, outputs)
-        probed.compile(keras.optimizers.SGD(1.0), loss, jit_compile=False)
+        probed.compile(keras.optimizers.SGD(1.0), loss, run_eagerly=True)  # it is one step
         probed.train_on_batch(batch, labels)
         backward = [np.var(as_array(p), dtype="float64") for p in probed.probes]
     forward = [np.var(y, dtype="float64") for y in found.values()]
