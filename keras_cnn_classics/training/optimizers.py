@@ -143,7 +143,7 @@ def discriminative_rates(
     """
     if not hasattr(keras.optimizers, "MultiOptimizer"):
         raise RuntimeError(
-            f"Keras {keras.__version__} has no MultiOptimizer, on which this stands: Keras 3.15 has."
+            f"Keras {keras.__version__} has no MultiOptimizer, on which this stands: 3.15 has."
         )
     if hasattr(optimizer, "optimizers") or hasattr(optimizer, "inner_optimizer"):
         raise ValueError(

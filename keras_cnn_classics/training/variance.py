@@ -10,7 +10,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cnn_classics.training._layers import as_array, kernels, outputs_through, preserved
+from keras_cnn_classics.training._layers import (
+    arrays,
+    as_array,
+    kernels,
+    outputs_through,
+    preserved,
+)
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,7 @@ def variance_by_depth(
         return outputs
 
     layers = list(dict.fromkeys(k.layer for k in kernels(model)))
+    batch = arrays(batch)
     with preserved(model):
         with outputs_through(layers, keep):
             outputs = model(batch, training=True)
