@@ -16,7 +16,7 @@ from .losses import MeanSquaredDistance as MeanSquaredDistance
 from .losses import SmoothedCrossentropy as SmoothedCrossentropy
 from .optimizers import MomentumScheduleSGD as MomentumScheduleSGD
 from .optimizers import RMSpropTF1 as RMSpropTF1
-from .optimizers import discriminative as discriminative
+from .optimizers import discriminative_rates as discriminative_rates
 from .penalties import FilterRMS as FilterRMS
 from .penalties import add_l2 as add_l2
 from .penalties import constrain as constrain

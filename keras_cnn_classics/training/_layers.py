@@ -144,11 +144,21 @@ def as_array(value: Any) -> np.ndarray:
     return value if isinstance(value, np.ndarray) else keras.ops.convert_to_numpy(value)
 
 
+def inputs_of(batch: Any) -> Any:
+    """The inputs of a batch, `inputs` or `(inputs, ...)`, as arrays."""
+    return arrays(batch[0] if isinstance(batch, (tuple, list)) else batch)
+
+
+def arrays(tensors: Any) -> Any:
+    """Tensors of any library, in any structure, as arrays."""
+    return keras.tree.map_structure(as_array, tensors)
+
+
 def first_batches(data: Any, batches: int) -> Any:
-    """The inputs of the first batches as one, or an array as it is."""
+    """The inputs of the first batches as one, or those of an array as it is."""
     if hasattr(data, "shape"):
-        return data
-    found = [b[0] if isinstance(b, (tuple, list)) else b for b in islice(data, batches)]
+        return as_array(data)
+    found = [inputs_of(batch) for batch in islice(data, batches)]
     if not found:
         raise ValueError("`data` gives no batches: pass an array, a list of them, or a data set.")
-    return keras.tree.map_structure(lambda *parts: np.concatenate([*map(as_array, parts)]), *found)
+    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *found)

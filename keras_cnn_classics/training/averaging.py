@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_cnn_classics.training._callback import Callback
-from keras_cnn_classics.training._layers import as_array, layers_of, preserved
+from keras_cnn_classics.training._layers import as_array, inputs_of, layers_of, preserved
 
 
 class WeightAveraging(Callback):
@@ -198,7 +198,7 @@ def reestimate_batch_norm(model: Any, data: Iterable[Any], batches: int | None =
             for layer in layers:
                 layer.momentum = 0.0  # the moving statistics are then those of the last batch
             for batch in islice(data, batches):
-                images = batch[0] if isinstance(batch, (tuple, list)) else batch
+                images = inputs_of(batch)
                 model(images, training=True)
                 size = len(keras.tree.flatten(images)[0])
                 count += size

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_cnn_classics.training._layers import as_array, preserved
+from keras_cnn_classics.training._layers import arrays, preserved
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def find_learning_rate(
             model.train_function = None  # the one that is there uses the other optimizer
             for i, rate in enumerate(np.geomspace(start, end, steps).tolist()):
                 inner.learning_rate = rate
-                batch = keras.tree.map_structure(as_array, next(batches))
+                batch = arrays(next(batches))
                 model.reset_metrics()
                 loss = float(model.train_on_batch(*batch, return_dict=True)["loss"])
                 average = smoothing * average + (1 - smoothing) * loss

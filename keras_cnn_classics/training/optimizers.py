@@ -109,7 +109,7 @@ class MomentumScheduleSGD(keras.optimizers.SGD):
         return super().from_config({**config, "momentum": momentum}, custom_objects)
 
 
-def discriminative(
+def discriminative_rates(
     model: Any, optimizer: Any, factors: Mapping[str | tuple[str, ...], float]
 ) -> Any:
     """Gives an optimizer that trains groups of layers at different learning rates.
@@ -143,7 +143,7 @@ def discriminative(
     """
     if not hasattr(keras.optimizers, "MultiOptimizer"):
         raise RuntimeError(
-            f"Keras {keras.__version__} has no MultiOptimizer, on which this stands: upgrade it."
+            f"Keras {keras.__version__} has no MultiOptimizer, on which this stands: 3.15 has."
         )
     if hasattr(optimizer, "optimizers") or hasattr(optimizer, "inner_optimizer"):
         raise ValueError(
@@ -198,10 +198,10 @@ def _groups(model: Any, factors: Mapping[str | tuple[str, ...], float]) -> dict[
 
 
 def _scaled(optimizer: Any, factor: float) -> Any:
-    copy = type(optimizer).from_config({**optimizer.get_config(), "name": None})
-    rate = copy._learning_rate
-    if callable(rate) and not isinstance(rate, keras.Variable):
-        copy.learning_rate = ScaledSchedule(rate, factor)
+    config = optimizer.get_config()
+    rate = config["learning_rate"]
+    if isinstance(rate, dict):
+        rate = ScaledSchedule(keras.saving.deserialize_keras_object(rate), factor)
     else:
-        copy.learning_rate = float(rate) * factor
-    return copy
+        rate = rate * factor
+    return type(optimizer).from_config({**config, "name": None, "learning_rate": rate})

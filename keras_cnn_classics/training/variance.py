@@ -10,7 +10,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_cnn_classics.training._layers import as_array, kernels, outputs_through, preserved
+from keras_cnn_classics.training._layers import (
+    arrays,
+    as_array,
+    kernels,
+    outputs_through,
+    preserved,
+)
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,7 @@ def variance_by_depth(
         return outputs
 
     layers = list(dict.fromkeys(k.layer for k in kernels(model)))
+    batch = arrays(batch)
     with preserved(model):
         with outputs_through(layers, keep):
             outputs = model(batch, training=True)
@@ -132,7 +139,7 @@ def variance_by_depth(
                 lambda y: rng.normal(size=y.shape).astype("float32"), outputs
             )
             loss = keras.tree.map_structure(lambda y: _along, outputs)
-        probed.compile(keras.optimizers.SGD(1.0), loss, jit_compile=False)
+        probed.compile(keras.optimizers.SGD(1.0), loss, run_eagerly=True)  # it is one step
         probed.train_on_batch(batch, labels)
         backward = [np.var(as_array(p), dtype="float64") for p in probed.probes]
     forward = [np.var(y, dtype="float64") for y in found.values()]

@@ -1,12 +1,23 @@
 """Optimizers step by step against NumPy, and saved and loaded."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 
-from keras_cnn_classics.training.optimizers import MomentumScheduleSGD, RMSpropTF1, discriminative
-from keras_cnn_classics.training.schedules import OneCycle, StepDecay
+from keras_cnn_classics.training.optimizers import (
+    MomentumScheduleSGD,
+    RMSpropTF1,
+    discriminative_rates,
+)
+from keras_cnn_classics.training.penalties import FilterRMS, constrain
+from keras_cnn_classics.training.schedules import OneCycle, StepDecay, WarmUp
 
+needs_groups = pytest.mark.skipif(
+    not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has no MultiOptimizer"
+)
 GRADIENTS = np.array([[0.5, -2.0], [1.0, 0.1], [-0.3, 4.0]], "float32")
 
 
@@ -76,6 +87,7 @@ def _moves(model, optimizer):
     }
 
 
+@needs_groups
 @pytest.mark.parametrize("rate", [0.1, StepDecay(0.1, [50])], ids=["number", "schedule"])
 @pytest.mark.parametrize(
     ("factors", "expected"),
@@ -90,16 +102,17 @@ def test_each_group_moves_by_its_factor(rate, factors, expected):
     start = model.get_weights()
     plain = _moves(model, keras.optimizers.SGD(rate))
     model.set_weights(start)
-    moves = _moves(model, discriminative(model, keras.optimizers.SGD(rate, 0.9), factors))
+    moves = _moves(model, discriminative_rates(model, keras.optimizers.SGD(rate, 0.9), factors))
     for name, factor in expected.items():
         assert moves[name] == pytest.approx(plain[name] * factor, rel=1e-4)
 
 
+@needs_groups
 def test_groups_are_saved_with_the_model(tmp_path):
     model = _net()
     # Every layer is in a group: no optimizer is left without variables.
     factors = {"base": 0.1, "top": 0.5}
-    model.compile(discriminative(model, keras.optimizers.Adam(0.1), factors), "mse")
+    model.compile(discriminative_rates(model, keras.optimizers.Adam(0.1), factors), "mse")
     model.fit(X, Y, batch_size=2, epochs=2, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -111,6 +124,7 @@ def test_groups_are_saved_with_the_model(tmp_path):
     assert rates == {0.01, 0.05}
 
 
+@needs_groups
 @pytest.mark.parametrize(
     ("factors", "message"),
     [
@@ -125,30 +139,51 @@ def test_groups_are_saved_with_the_model(tmp_path):
 )
 def test_groups_that_cannot_be(factors, message):
     with pytest.raises(ValueError, match=message):
-        discriminative(_net(), keras.optimizers.SGD(0.1), factors)
+        discriminative_rates(_net(), keras.optimizers.SGD(0.1), factors)
 
 
+@needs_groups
 def test_a_frozen_layer_is_in_no_group():
     model = _net()
     model.get_layer("base").trainable = False
     with pytest.raises(ValueError, match="No layer that is trained fits 'low'"):
-        discriminative(model, keras.optimizers.SGD(0.1), {"low": 0.1})
+        discriminative_rates(model, keras.optimizers.SGD(0.1), {"low": 0.1})
 
 
+@needs_groups
 def test_optimizers_that_cannot_be_copied(monkeypatch):
     model = _net()
-    groups = discriminative(model, keras.optimizers.SGD(0.1), {"low": 0.1})
+    groups = discriminative_rates(model, keras.optimizers.SGD(0.1), {"low": 0.1})
     with pytest.raises(ValueError, match="Received: MultiOptimizer"):
-        discriminative(model, groups, {"low": 0.1})
+        discriminative_rates(model, groups, {"low": 0.1})
     monkeypatch.delattr(keras.optimizers, "MultiOptimizer")
     with pytest.raises(RuntimeError, match="has no MultiOptimizer"):
-        discriminative(model, keras.optimizers.SGD(0.1), {"low": 0.1})
+        discriminative_rates(model, keras.optimizers.SGD(0.1), {"low": 0.1})
 
 
+@needs_groups
 def test_paths_must_tell_variables_apart():
     parts = [
         keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, name="same")]) for _ in range(2)
     ]
     model = keras.Sequential([keras.Input((3,)), *parts])
     with pytest.raises(ValueError, match="same/kernel' is not the only one"):
-        discriminative(model, keras.optimizers.SGD(0.1), {"same": 0.1})
+        discriminative_rates(model, keras.optimizers.SGD(0.1), {"same": 0.1})
+
+
+def test_optimizers_and_schedules_load_where_nothing_was_imported(tmp_path):
+    model = _net()
+    model.compile(RMSpropTF1(WarmUp(StepDecay(0.1, [3]), 5)), "mse")
+    constrain(model, FilterRMS(0.2))
+    model.save(tmp_path / "model.keras")
+    code = (
+        "import sys, keras, keras_cnn_classics; m = keras.saving.load_model(sys.argv[1]); "
+        "print(type(m.optimizer).__name__, m.get_layer('top').kernel.constraint.maximum)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "model.keras"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["RMSpropTF1", "0.2"], done.stderr
