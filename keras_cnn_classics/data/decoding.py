@@ -82,7 +82,7 @@ def _jpeg_facts(encoded: Any) -> tuple[Any, Any]:
     import tensorflow as tf
 
     shape = tf.io.extract_jpeg_shape(encoded)
-    return (shape[2] != 4) & ~_turned(encoded), shape
+    return tf.logical_not((shape[2] == 4) | _turned(encoded)), shape
 
 
 def _luma(colours: Any) -> Any:
@@ -128,7 +128,7 @@ def _plain_png(encoded: Any) -> Any:
     def plain() -> Any:
         form = tf.strings.substr(encoded, 24, 2)  # bits per sample and kind of colour
         marked = _has(encoded, b"tRNS") | _has(encoded, b"eXIf")
-        return ((form == b"\x08\0") | (form == b"\x08\x02")) & ~marked
+        return ((form == b"\x08\0") | (form == b"\x08\x02")) & tf.logical_not(marked)
 
     signed = tf.strings.substr(encoded, 0, 8) == b"\x89PNG\r\n\x1a\n"
     return tf.cond(signed & (tf.strings.length(encoded) >= 26), plain, lambda: False)

@@ -47,7 +47,7 @@ def cut(image: Any, window: Any) -> Any:
     import tensorflow as tf
 
     begin, size = tf.pad(window[:2], [[0, 1]]), tf.pad(window[2:], [[0, 1]], constant_values=-1)
-    return tf.slice(image, begin, size)
+    return tf.ensure_shape(tf.slice(image, begin, size), (None, None, image.shape[-1]))
 
 
 def _placed(window: Any, space: Any, draws: Any) -> Any:
@@ -79,7 +79,7 @@ class _Window:
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", check_size(self.size))
+        object.__setattr__(self, "size", check_size(self.size, "size"))
 
     def window(self, height: Any, width: Any, seed: Any) -> Any:
         """The window in the image's pixels: int32 `(top, left, height, width)`."""
