@@ -15,7 +15,6 @@ import numpy as np
 
 from keras_cnn_classics.data.augmentation.crops import cut, resized
 
-_JPEG, _PNG, _OTHER = 0, 1, 2
 _RATIOS = (1, 2, 4, 8)  # by which libjpeg can shrink an image while it decodes
 
 
@@ -45,29 +44,45 @@ def decode_window(
     """
     import tensorflow as tf
 
-    def jpeg() -> Any:
-        height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(encoded))
-        place = window(height, width)
-        fold = tf.reduce_min(place[2:] // tf.constant(size))
-        power = tf.reduce_sum(tf.cast(fold >= tf.constant(_RATIOS[1:]), tf.int32))
+    # Even the operations of a branch that is not taken cost time. So the branches are short, and
+    # the window is chosen and brought to size outside them.
+    plain, shape = tf.cond(
+        tf.strings.substr(encoded, 0, 3) == b"\xff\xd8\xff",
+        lambda: _jpeg_facts(encoded),
+        lambda: (False, tf.zeros(3, tf.int32)),
+    )
 
-        def part(ratio: int) -> Callable[[], Any]:
-            return lambda: tf.io.decode_and_crop_jpeg(
-                encoded, place // ratio, channels, ratio, dct_method="INTEGER_ACCURATE"
-            )
-
-        return resized(tf.switch_case(power, [part(ratio) for ratio in _RATIOS]), size)
-
-    def whole(image: Any) -> Any:
-        image = tf.ensure_shape(image, (None, None, channels))
-        height, width, _ = tf.unstack(tf.shape(image))
-        return cut(image, window(height, width), size)
+    def whole() -> Any:
+        return tf.cond(_plain_png(encoded), png, load)
 
     def png() -> Any:
         colours = tf.io.decode_png(encoded, 3)
-        return whole(colours if channels == 3 else _luma(colours))
+        return colours if channels == 3 else _luma(colours)
 
-    return tf.switch_case(_kind(encoded), [jpeg, png, lambda: whole(load())])
+    image = tf.cond(plain, lambda: tf.zeros((0, 0, channels), tf.uint8), whole)
+    height, width, _ = tf.unstack(tf.where(plain, shape, tf.shape(image)))
+    place = window(height, width)
+
+    def jpeg() -> Any:
+        fold = tf.reduce_min(place[2:] // tf.constant(size))
+        power = tf.reduce_sum(tf.cast(fold >= tf.constant(_RATIOS[1:]), tf.int32))
+        return tf.switch_case(power, [part(ratio) for ratio in _RATIOS])
+
+    def part(ratio: int) -> Callable[[], Any]:
+        return lambda: tf.io.decode_and_crop_jpeg(
+            encoded, place // ratio, channels, ratio, dct_method="INTEGER_ACCURATE"
+        )
+
+    pixels = tf.cond(plain, jpeg, lambda: cut(image, place))
+    return resized(tf.ensure_shape(pixels, (None, None, channels)), size)
+
+
+def _jpeg_facts(encoded: Any) -> tuple[Any, Any]:
+    """Whether a JPEG shows as it is stored, and its shape."""
+    import tensorflow as tf
+
+    shape = tf.io.extract_jpeg_shape(encoded)
+    return tf.logical_not((shape[2] == 4) | _turned(encoded)), shape
 
 
 def _luma(colours: Any) -> Any:
@@ -79,43 +94,41 @@ def _luma(colours: Any) -> Any:
     return tf.cast(grey, tf.uint8)
 
 
-def _kind(encoded: Any) -> Any:
-    """Which decoder shows an image as `decode_image` does."""
+def _has(encoded: Any, mark: bytes) -> Any:
+    """Whether a mark is anywhere in a file; once in a while, chance puts one there."""
     import tensorflow as tf
 
-    def has(mark: bytes) -> Any:
-        return tf.size(tf.strings.split(encoded, mark)) > 1
+    # `tf.strings.split` would make a ragged tensor of it, which takes longer than the search.
+    return tf.raw_ops.StringSplitV2(input=encoded[None], sep=mark, maxsplit=1).shape[1] > 1
 
-    def plain_jpeg() -> Any:
-        turned = tf.cond(
-            has(b"Exif\0\0"),
-            lambda: tf.numpy_function(_turned, [encoded], tf.bool),
-            lambda: False,
-        )
-        return ~turned & (tf.io.extract_jpeg_shape(encoded)[2] != 4)
 
-    def plain_png() -> Any:
+def _turned(encoded: Any) -> Any:
+    """Whether the camera's orientation asks for a turn."""
+    import tensorflow as tf
+
+    def turned(encoded: bytes) -> np.bool_:
+        from PIL import Image
+
+        try:
+            with Image.open(io.BytesIO(encoded)) as image:
+                return np.bool_(image.getexif().get(0x0112, 1) != 1)
+        except Exception:
+            return np.bool_(True)  # that it cannot be read is for Pillow to say
+
+    def asked() -> Any:
+        return tf.ensure_shape(tf.numpy_function(turned, [encoded], tf.bool), ())
+
+    return tf.cond(_has(encoded, b"Exif\0\0"), asked, lambda: False)
+
+
+def _plain_png(encoded: Any) -> Any:
+    """Whether it is a PNG of 8 bits, grey or RGB, opaque and upright."""
+    import tensorflow as tf
+
+    def plain() -> Any:
         form = tf.strings.substr(encoded, 24, 2)  # bits per sample and kind of colour
-        return ((form == b"\x08\0") | (form == b"\x08\x02")) & ~has(b"tRNS") & ~has(b"eXIf")
+        marked = _has(encoded, b"tRNS") | _has(encoded, b"eXIf")
+        return ((form == b"\x08\0") | (form == b"\x08\x02")) & tf.logical_not(marked)
 
-    def starts(mark: bytes, least: int, plain: Callable[[], Any]) -> Any:
-        def same() -> Any:
-            return tf.strings.substr(encoded, 0, len(mark)) == mark
-
-        there = tf.cond(tf.strings.length(encoded) >= least, same, lambda: False)
-        return tf.cond(there, plain, lambda: False)
-
-    jpeg = starts(b"\xff\xd8\xff", 4, plain_jpeg)
-    png = starts(b"\x89PNG\r\n\x1a\n", 26, plain_png)
-    return tf.where(jpeg, _JPEG, tf.where(png, _PNG, _OTHER))
-
-
-def _turned(encoded: bytes) -> np.bool_:
-    """Whether the camera's orientation asks for a turn; unreadable ones are Pillow's to judge."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            return np.bool_(image.getexif().get(0x0112, 1) != 1)
-    except Exception:
-        return np.bool_(True)
+    signed = tf.strings.substr(encoded, 0, 8) == b"\x89PNG\r\n\x1a\n"
+    return tf.cond(signed & (tf.strings.length(encoded) >= 26), plain, lambda: False)

@@ -225,12 +225,12 @@ def check_resize_side(resize_side: object, resize: str, size: tuple[int, int]) -
         raise ValueError(f"`resize_side` is for resize='crop' only. Received: {resize=}")
 
 
-def check_size(size: object) -> tuple[int, int]:
+def check_size(size: object, name: str = "image_size") -> tuple[int, int]:
     """The size as `(height, width)`."""
     pair = size if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) != 2 or not all(isinstance(n, (int, np.integer)) and n >= 1 for n in pair):
         raise ValueError(
-            "`image_size` must be a positive integer or a pair (height, width) of them. "
+            f"`{name}` must be a positive integer or a pair (height, width) of them. "
             f"Received: {size!r}"
         )
     return int(pair[0]), int(pair[1])

@@ -196,7 +196,8 @@ def load(
         classes=classes,
     )
     position = Position(-(-len(found.train) // batch_size))
-    train = batching.training(found.train, seed, position)
+    stream = batching.training(found.train, seed, position)
+    train = stream()
 
     def endless(worker: int, workers: int) -> tf.data.Dataset:
         if len(found.train) < batch_size:
@@ -209,9 +210,7 @@ def load(
                 f"`workers` must be a divisor of the batch size {batch_size}, and `worker` from 0 "
                 f"to below it. Received: {worker=}, {workers=}"
             )
-        return batching.training(
-            found.train, seed, position, endless=True, worker=worker, workers=workers
-        )
+        return stream(True, worker, workers)
 
     return ImageData(
         name=found.name,

@@ -48,54 +48,56 @@ class Batching:
 
     def dataset(self, images: Images) -> tf.data.Dataset:
         """Batches of (float32 images, labels), all in their order and as they are."""
-        return _settled(self._reader(images, ())(None, 0, self.batch_size))
+        return _settled(self._reader(images, ())(None, 0))
 
     def training(
-        self,
-        images: Images,
-        seed: int,
-        position: Position,
-        *,
-        endless: bool = False,
-        worker: int = 0,
-        workers: int = 1,
-    ) -> tf.data.Dataset:
-        """The same for training, shuffled and augmented; see `ImageData.train` and `endless`."""
+        self, images: Images, seed: int, position: Position
+    ) -> Callable[..., tf.data.Dataset]:
+        """Makes the same for training, shuffled and augmented.
+
+        Returns:
+            A function of `endless`, `worker` and `workers` that gives the dataset; see
+            `ImageData.train` and `ImageData.endless`.
+        """
         import tensorflow as tf
 
-        full = len(images) // self.batch_size
-        count = full if endless else -(-len(images) // self.batch_size)
-        share = self.batch_size // workers
-        read = self._reader(images, self.augment, worker)
+        read = self._reader(images, self.augment)
         root = tf.constant([np.uint32(seed).view(np.int32), 0])  # a seed may use all 32 bits
+        full, partial = divmod(len(images), self.batch_size)
 
-        def epoch(number: tf.Tensor, skip: tf.Tensor) -> tf.data.Dataset:
-            key = tf.random.experimental.stateless_fold_in(root, tf.cast(number, tf.int32))
-            batches = read(key, skip, share).take(count - skip)
-            blank = tuple(
-                tf.zeros((share, *spec.shape[1:]), spec.dtype) for spec in batches.element_spec
-            )
-            return tf.data.Dataset.from_tensors(blank).repeat(skip).concatenate(batches)
+        def stream(endless: bool = False, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
+            count = full if endless else full + bool(partial)
 
-        def run(_: tf.Tensor) -> tf.data.Dataset:
-            start = tf.numpy_function(lambda: position.take(not endless), [], tf.int64)
-            first, step = tf.unstack(tf.ensure_shape(start, (2,)))
-            numbers = tf.data.Dataset.range(first, first + (_FOREVER if endless else 1))
-            none = tf.constant(0, tf.int64)
-            return numbers.flat_map(
-                lambda number: epoch(number, tf.where(number == first, step, none))
-            )
+            def epoch(number: tf.Tensor, skip: tf.Tensor) -> tf.data.Dataset:
+                batches = read(_folded(root, number), skip, worker, workers).take(count - skip)
+                blank = tuple(
+                    tf.zeros((self.batch_size // workers, *spec.shape[1:]), spec.dtype)
+                    for spec in batches.element_spec
+                )
+                return tf.data.Dataset.from_tensors(blank).repeat(skip).concatenate(batches)
 
-        # The position is read inside, by the iterator, wherever the dataset has gone by then.
-        stream = tf.data.Dataset.range(1).flat_map(run)
-        known = tf.data.INFINITE_CARDINALITY if endless else count
-        return _settled(stream.apply(tf.data.experimental.assert_cardinality(known)))
+            def run(_: tf.Tensor) -> tf.data.Dataset:
+                start = tf.numpy_function(lambda: position.take(not endless), [], tf.int64)
+                first, step = tf.unstack(tf.ensure_shape(start, (2,)))
+                if not endless:
+                    return epoch(first, step)
+                none = tf.constant(0, tf.int64)
+                return tf.data.Dataset.range(first, first + _FOREVER).flat_map(
+                    lambda number: epoch(number, tf.where(number == first, step, none))
+                )
 
-    def _reader(self, images: Images, ops: tuple[Any, ...], worker: int = 0) -> _Reader:
+            # The position is read inside the dataset, so that every iterator reads it anew.
+            batches = tf.data.Dataset.range(1).flat_map(run)
+            known = tf.data.INFINITE_CARDINALITY if endless else count
+            return _settled(batches.apply(tf.data.experimental.assert_cardinality(known)))
+
+        return stream
+
+    def _reader(self, images: Images, ops: tuple[Any, ...]) -> Callable[..., tf.data.Dataset]:
         """A function that gives the batches of one epoch.
 
-        Its arguments are the key of all that is random in the epoch, or `None` for nothing, the
-        batches to skip, and how many images of each batch this worker gets.
+        Its arguments are the key of all that is random in the epoch (`None` if nothing is), how
+        many batches are skipped, and which share of each batch is wanted.
         """
         import tensorflow as tf
 
@@ -104,18 +106,20 @@ class Batching:
         order, picture, gather = self._opened(images, pictured)
         parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
 
-        def read(key: tf.Tensor | None, skip: Any, share: int) -> tf.data.Dataset:
+        def read(
+            key: tf.Tensor | None, skip: Any, worker: int = 0, workers: int = 1
+        ) -> tf.data.Dataset:
+            share = self.batch_size // workers
+
             def example(place: tf.Tensor, item: Any) -> tuple[tf.Tensor, tf.Tensor]:
-                if key is None:
-                    return picture(item, None)
-                return picture(item, _folded(key, place))
+                return picture(item, None if key is None else _folded(key, place))
 
             def finish(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> Any:
                 seeded = [(op, _folded(_folded(key, step), i)) for i, op in mixers]
                 return self._finish(*batch, seeded)
 
             items = order(key).enumerate().skip(skip * self.batch_size)
-            if share < self.batch_size:
+            if workers > 1:
                 items = items.filter(lambda place, _: place % self.batch_size // share == worker)
             if gather is None:
                 batches = items.map(example, **parallel).batch(share)
@@ -133,9 +137,9 @@ class Batching:
         import tensorflow as tf
 
         if isinstance(images, Stream):
+            examples = _examples(images)
 
             def shuffled(key: tf.Tensor | None) -> tf.data.Dataset:
-                examples = _examples(images)
                 return examples if key is None else _shuffled(examples, len(images), key)
 
             return shuffled, self._decoder(ops, bytes, lambda encoded: encoded), None
@@ -259,9 +263,6 @@ class Batching:
         return pixels, labels
 
 
-_Reader = Callable[[Any, Any, int], Any]
-
-
 def _windowed(ops: tuple[Any, ...]) -> bool:
     """Whether the first operation wants a window of the whole image, not one of a fitted one."""
     return bool(ops) and hasattr(ops[0], "window")
@@ -306,4 +307,6 @@ def _settled(batches: tf.data.Dataset) -> tf.data.Dataset:
 
     options = tf.data.Options()
     options.deterministic = True
+    # They find nothing to do here, and looking takes half of the time to start an epoch.
+    options.experimental_optimization.apply_default_optimizations = False
     return batches.with_options(options).prefetch(tf.data.AUTOTUNE)

@@ -118,7 +118,7 @@ def test_a_stream_is_selected_relabelled_and_shuffled(tmp_path):
     assert images[:, 0, 0, 0].tolist() == list(range(5, 15))
     assert marks.tolist() == [1 - number % 2 for number in range(5, 15)]
     assert len(batching.dataset(some)) == 3
-    shuffled = [batching.training(some, 1, Position(3)) for _ in range(2)]
+    shuffled = [batching.training(some, 1, Position(3))() for _ in range(2)]
     orders = [[arrays(part)[0][:, 0, 0, 0].tolist() for _ in range(2)] for part in shuffled]
     assert orders[0] == orders[1]
     assert orders[0][0] != orders[0][1]
@@ -239,6 +239,15 @@ def test_mnist(monkeypatch):
         for x, y in itertools.islice(zip(in_memory, stream, strict=True), 2):
             np.testing.assert_array_equal(x[0], y[0])
             np.testing.assert_array_equal(x[1], y[1])
+    # Each training image comes once, and again where it came.
+    batches = list(streamed.train.as_numpy_iterator())
+    counted = np.bincount(np.concatenate([labels for _, labels in batches]))
+    labels = np.concatenate([labels for _, labels in data.train.as_numpy_iterator()])
+    np.testing.assert_array_equal(counted, np.bincount(labels))
+    streamed.position.seek(0, 53)
+    sought = list(streamed.train.skip(53).as_numpy_iterator())
+    for one, other in zip(sought, batches[53:], strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
 
 
 @needs_data
