@@ -108,6 +108,7 @@ class _Adapter:
         self.traced = tf.function(self._call)
 
     def _call(self, inputs: Any, seed: Any) -> Any:
+        """The layer's outputs; Python runs this only while it is traced."""
         with _TRACING, _draws_from(seed):
             return self.layer(inputs, training=True)
 
@@ -120,7 +121,8 @@ class LayerOperation(_Adapter):
 
     def __call__(self, image: Any, seed: Any) -> Any:
         image = check_image(image, self.layer)
-        changed = self.traced(tf.cast(image, tf.float32), seed)
+        # A seed of Python's numbers would be traced anew each time.
+        changed = self.traced(tf.cast(image, tf.float32), tf.convert_to_tensor(seed))
         return rounded(tf.cast(changed, tf.float32))
 
 
@@ -131,7 +133,8 @@ class LayerMixer(_Adapter):
 
     def __call__(self, images: Any, labels: Any, seed: Any) -> tuple[Any, Any]:
         images, labels = check_batch(images, labels, self.layer)
-        mixed = self.traced({"images": tf.cast(images, tf.float32), "labels": labels}, seed)
+        inputs = {"images": tf.cast(images, tf.float32), "labels": labels}
+        mixed = self.traced(inputs, tf.convert_to_tensor(seed))
         pixels = tf.cast(mixed["images"], tf.float32)
         return rounded(pixels) if images.dtype == tf.uint8 else pixels, mixed["labels"]
 
