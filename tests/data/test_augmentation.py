@@ -159,6 +159,12 @@ def test_bad_arguments(make):
         make()
 
 
+def test_numbers_of_numpy_are_numbers(image):
+    noise = ops.Noise((np.float32(2), np.int64(3)))
+    assert noise(image, seed()).shape == image.shape
+    assert ops.Cutout(np.int64(4))(image, seed()).shape == image.shape
+
+
 def test_apply_gives_each_operation_its_own_seed(image):
     noise = ops.Noise((20.0, 20.0))
     once = ops.apply(image, [noise], seed()).numpy().astype(int) - image

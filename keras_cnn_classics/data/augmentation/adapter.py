@@ -22,7 +22,7 @@ import tensorflow as tf
 from keras_cnn_classics.data.augmentation._operation import (
     apply,
     check_image,
-    check_mixes,
+    check_single,
     rounded,
 )
 from keras_cnn_classics.data.augmentation.mixing import check_batch
@@ -57,12 +57,15 @@ def from_layer(layer: Any) -> Any:
     if kind in CHAINS:
         chain = tuple(from_layer(one) for one in layer.layers)
         for operation in chain:
-            check_mixes(operation, False, kind)
+            check_single(operation, kind)
         return Chain(chain)
     if not isinstance(layer, keras.layers.Layer):
         raise ValueError(f"`from_layer` takes a layer of Keras or KerasCV. Received: {layer!r}")
     if getattr(layer, "data_format", None) == "channels_first":
         raise _refusal(layer, "it is for channels first; set `data_format='channels_last'`")
+    if kind == "CutMix" and _from_kerascv(layer):
+        reason = "its labels count what the border cuts off its rectangle, and are wrong by 0.16"
+        raise _refusal(layer, f"{reason} on average; take `data.augmentation.CutMix`")
     adapted = LayerMixer(layer) if kind in MIXERS else LayerOperation(layer)
     _try_out(adapted)
     return adapted
@@ -78,8 +81,7 @@ def check_model(model: Any) -> None:
         ValueError: If it has one; the message names it and says what to do.
     """
     for layer in model.layers:
-        module = type(layer).__module__
-        if module.startswith("keras_cv.") and ".preprocessing." in module:
+        if _from_kerascv(layer):
             raise ValueError(
                 f"The model holds KerasCV's layer {layer.name!r} ({type(layer).__name__}). It "
                 "knows no `training` argument, so it would change the images in `predict` and "
@@ -137,6 +139,12 @@ class LayerMixer(_Adapter):
         mixed = self.traced(inputs, tf.convert_to_tensor(seed))
         pixels = tf.cast(mixed["images"], tf.float32)
         return rounded(pixels) if images.dtype == tf.uint8 else pixels, mixed["labels"]
+
+
+def _from_kerascv(layer: Any) -> bool:
+    """Whether it is one of KerasCV's preprocessing layers, without importing them."""
+    module = type(layer).__module__
+    return module.startswith("keras_cv.") and ".preprocessing." in module
 
 
 def _refusal(layer: Any, reason: str) -> ValueError:
