@@ -6,6 +6,7 @@ All draws are TensorFlow's stateless ones, so an operation is a function of the 
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -54,7 +55,7 @@ class Sometimes:
 
     def __post_init__(self) -> None:
         check_number(self.probability, "probability", 0, 1)
-        check_mixes(self.operation, False, "Sometimes")
+        check_single(self.operation, "Sometimes")
 
     def __call__(self, image: Any, seed: Any) -> Any:
         choice, seed = split(seed, 2)
@@ -80,16 +81,18 @@ def apply(image: Any, operations: Any, seed: Any) -> Any:
         ValueError: If one of them mixes the images of a batch.
     """
     for i, operation in enumerate(operations):
-        check_mixes(operation, False, "apply")
+        check_single(operation, "apply")
         image = operation(image, tf.random.experimental.stateless_fold_in(seed, i))
     return image
 
 
-def check_mixes(operation: Any, expected: bool, where: str) -> None:
-    """Refuses what mixes the images of a batch where one image is meant, and the reverse."""
-    if getattr(operation, "mixes", False) != expected:
-        wanted = "mix the images of a batch" if expected else "change one image"
-        raise ValueError(f"`{where}` takes operations that {wanted}. Received: {operation!r}")
+def check_single(operation: Any, where: str) -> None:
+    """Refuses what mixes the images of a batch, where one image is changed."""
+    if getattr(operation, "mixes", False):
+        raise ValueError(
+            f"`{where}` takes operations on one image. Received one that mixes a batch: "
+            f"{operation!r}. Apply it after the images are batched."
+        )
 
 
 def check_image(image: Any, operation: Any, channels: tuple[int, ...] = (1, 3)) -> Any:
@@ -106,14 +109,11 @@ def check_image(image: Any, operation: Any, channels: tuple[int, ...] = (1, 3)) 
 
 
 def check_number(value: Any, name: str, low: float, high: float = math.inf) -> None:
-    """Refuses anything but a number from `low` to `high`."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Refuses anything but a finite number from `low` to `high`."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not number or not low <= value <= high or math.isinf(value):
-        upwards = "at least" if math.isinf(high) else "from"
-        to = "" if math.isinf(high) else f" to {high:g}"
-        raise ValueError(
-            f"`{name}` must be a number, {upwards} {low:g}{to}. Received: {name}={value!r}"
-        )
+        span = f"at least {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
+        raise ValueError(f"`{name}` must be a number, {span}. Received: {name}={value!r}")
 
 
 def check_interval(value: Any, name: str, low: float, high: float = math.inf) -> None:
@@ -126,11 +126,10 @@ def check_interval(value: Any, name: str, low: float, high: float = math.inf) ->
         raise ValueError(f"`{name}` must be (least, greatest). Received: {name}={value!r}")
 
 
-def check_count(value: Any, name: str, high: float = math.inf) -> None:
-    """Refuses anything but an integer from 1 to `high`."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= high:
-        to = "" if math.isinf(high) else f", at most {high:g}"
-        raise ValueError(f"`{name}` must be a positive integer{to}. Received: {name}={value!r}")
+def check_count(value: Any, name: str) -> None:
+    """Refuses anything but an integer from 1 on."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
 
 
 def split(seed: Any, count: int) -> list[Any]:

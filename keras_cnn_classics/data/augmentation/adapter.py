@@ -22,7 +22,7 @@ import tensorflow as tf
 from keras_cnn_classics.data.augmentation._operation import (
     apply,
     check_image,
-    check_mixes,
+    check_single,
     rounded,
 )
 from keras_cnn_classics.data.augmentation.mixing import check_batch
@@ -57,12 +57,15 @@ def from_layer(layer: Any) -> Any:
     if kind in CHAINS:
         chain = tuple(from_layer(one) for one in layer.layers)
         for operation in chain:
-            check_mixes(operation, False, kind)
+            check_single(operation, kind)
         return Chain(chain)
     if not isinstance(layer, keras.layers.Layer):
         raise ValueError(f"`from_layer` takes a layer of Keras or KerasCV. Received: {layer!r}")
     if getattr(layer, "data_format", None) == "channels_first":
         raise _refusal(layer, "it is for channels first; set `data_format='channels_last'`")
+    if kind == "CutMix" and _from_kerascv(layer):
+        reason = "its labels count what the border cuts off its rectangle, and are wrong by 0.16"
+        raise _refusal(layer, f"{reason} on average; take `data.augmentation.CutMix`")
     adapted = LayerMixer(layer) if kind in MIXERS else LayerOperation(layer)
     _try_out(adapted)
     return adapted
@@ -78,8 +81,7 @@ def check_model(model: Any) -> None:
         ValueError: If it has one; the message names it and says what to do.
     """
     for layer in model.layers:
-        module = type(layer).__module__
-        if module.startswith("keras_cv.") and ".preprocessing." in module:
+        if _from_kerascv(layer):
             raise ValueError(
                 f"The model holds KerasCV's layer {layer.name!r} ({type(layer).__name__}). It "
                 "knows no `training` argument, so it would change the images in `predict` and "
@@ -108,6 +110,7 @@ class _Adapter:
         self.traced = tf.function(self._call)
 
     def _call(self, inputs: Any, seed: Any) -> Any:
+        """The layer's outputs; Python runs this only while it is traced."""
         with _TRACING, _draws_from(seed):
             return self.layer(inputs, training=True)
 
@@ -120,7 +123,8 @@ class LayerOperation(_Adapter):
 
     def __call__(self, image: Any, seed: Any) -> Any:
         image = check_image(image, self.layer)
-        changed = self.traced(tf.cast(image, tf.float32), seed)
+        # A seed of Python's numbers would be traced anew each time.
+        changed = self.traced(tf.cast(image, tf.float32), tf.convert_to_tensor(seed))
         return rounded(tf.cast(changed, tf.float32))
 
 
@@ -131,9 +135,16 @@ class LayerMixer(_Adapter):
 
     def __call__(self, images: Any, labels: Any, seed: Any) -> tuple[Any, Any]:
         images, labels = check_batch(images, labels, self.layer)
-        mixed = self.traced({"images": tf.cast(images, tf.float32), "labels": labels}, seed)
+        inputs = {"images": tf.cast(images, tf.float32), "labels": labels}
+        mixed = self.traced(inputs, tf.convert_to_tensor(seed))
         pixels = tf.cast(mixed["images"], tf.float32)
         return rounded(pixels) if images.dtype == tf.uint8 else pixels, mixed["labels"]
+
+
+def _from_kerascv(layer: Any) -> bool:
+    """Whether it is one of KerasCV's preprocessing layers, without importing them."""
+    module = type(layer).__module__
+    return module.startswith("keras_cv.") and ".preprocessing." in module
 
 
 def _refusal(layer: Any, reason: str) -> ValueError:

@@ -91,9 +91,7 @@ OPERATIONS: dict[str, Callable[[Any, Any, int], Any]] = {
     "rotate": lambda image, s, fill: _rotate(image, 30.0 * s, fill),
     "solarize": lambda image, s, fill: solarize(image, tf.cast(256 * (1 - abs(s)), tf.int32)),
     "color": lambda image, s, fill: _colour(image, 1 + 0.9 * s),
-    "posterize": lambda image, s, fill: posterize(
-        image, 8 - tf.cast(tf.round(4 * abs(s)), "int32")
-    ),
+    "posterize": lambda image, s, fill: posterize(image, tf.round(4 * abs(s))),
     "contrast": lambda image, s, fill: colour.contrast(image, 1 + 0.9 * s),
     "brightness": lambda image, s, fill: colour.brightness(image, 1 + 0.9 * s),
     "sharpness": lambda image, s, fill: filters.sharpness(image, 1 + 0.9 * s),
