@@ -81,10 +81,11 @@ def __dir__() -> list[str]:
 
 @wrapt.when_imported("keras")
 def _register_saved_classes(_: Any) -> None:
-    """Lets `keras.saving.load_model` find our layers and losses, whichever import came first.
+    """Lets `keras.saving.load_model` find our classes, whichever import came first.
 
     Keras looks classes of other packages up in its registry only, so they must be imported
     before a model is loaded, and this package imports nothing of its own accord.
     """
-    for module in ("layers", "training.losses"):
+    saved = ("auxiliary", "losses", "optimizers", "penalties", "schedules")
+    for module in ("layers", *(f"training.{name}" for name in saved)):
         import_module(f"{__name__}.{module}")

@@ -236,10 +236,20 @@ def _as_float(x: Any) -> tuple[Any, _Namespace]:
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is not None and tensorflow.is_tensor(x):
         dtype = x.dtype if x.dtype.is_floating else tensorflow.float32
-        return tensorflow.cast(x, dtype), _Namespace(
-            lambda y, indices, axis: tensorflow.gather(y, indices, axis=axis),
-            lambda value: tensorflow.constant(value, dtype),
-        )
+
+        def take(y: Any, indices: list[int], axis: int) -> Any:
+            if indices == [2, 1, 0]:  # four times faster, on a CPU
+                return tensorflow.reverse(y, [axis])
+            return tensorflow.gather(y, indices, axis=axis)
+
+        def constant(value: Any) -> Any:
+            # TensorFlow on a CPU repeats an image along a batch three times faster than three
+            # numbers along an image.
+            if np.size(value) > 1 and x.shape[-3:].is_fully_defined():
+                value = np.broadcast_to(value.reshape(value.shape[-3:]), x.shape[-3:])
+            return tensorflow.constant(value, dtype)
+
+        return tensorflow.cast(x, dtype), _Namespace(take, constant)
     if isinstance(x, (np.ndarray, list, tuple)) or not hasattr(x, "dtype"):
         array = np.asarray(x)
         floats = array.astype(array.dtype if array.dtype.kind == "f" else "float32", copy=False)

@@ -13,7 +13,17 @@ from typing import Annotated, Any
 import typer
 
 from keras_cnn_classics._version import __version__
-from keras_cnn_classics.cli import demo, evaluate, launch, list_, predict, show, train, weights
+from keras_cnn_classics.cli import (
+    data,
+    demo,
+    evaluate,
+    launch,
+    list_,
+    predict,
+    show,
+    train,
+    weights,
+)
 from keras_cnn_classics.cli._common import one_line
 
 PROGRAM = "keras-cnn-classics"
@@ -65,6 +75,13 @@ _weights.command("download", epilog=DEBUG)(weights.download)
 _weights.command("verify", epilog=DEBUG)(weights.verify)
 _weights.command("convert", epilog=DEBUG)(weights.convert)
 app.add_typer(_weights, name="weights")
+
+_data = typer.Typer(
+    help="Data sets: see what training is given.", epilog=DEBUG, rich_markup_mode=None
+)
+_data.callback()(lambda: None)  # with one command only, Typer would leave its name out
+_data.command("preview", epilog=DEBUG)(data.preview)
+app.add_typer(_data, name="data")
 
 # Wrong usage of any kind; its own module is private in Typer.
 _UsageError: Any = typer.BadParameter.__mro__[1]

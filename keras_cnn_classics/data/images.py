@@ -131,7 +131,12 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
-def fit_image(array: np.ndarray, size: int | tuple[int, int], resize: str = "crop") -> np.ndarray:
+def fit_image(
+    array: np.ndarray,
+    size: int | tuple[int, int],
+    resize: str = "crop",
+    resize_side: int | None = None,
+) -> np.ndarray:
     """Brings an image to a size, with Pillow's antialiased bilinear filter.
 
     Args:
@@ -140,22 +145,27 @@ def fit_image(array: np.ndarray, size: int | tuple[int, int], resize: str = "cro
         resize: `"crop"`: scaled so that it just covers the size, and the centre taken.
             `"stretch"`: scaled without regard to its aspect. `"pad"`: never enlarged; shrunk to
             fit if it is larger, then centred on zeros.
+        resize_side: With `"crop"`, the shorter side in pixels to which the image is scaled before
+            the centre is taken, as in testing on ImageNet (256, then the centre's 224). Defaults
+            to what just covers the size.
 
     Returns:
         An array of uint8, `(*size, channels)`.
 
     Raises:
-        ValueError: For an unknown `resize` or a size below one pixel.
+        ValueError: For an unknown `resize`, a size below one pixel, or a `resize_side` below the
+            size or without `"crop"`.
     """
     check_resize(resize)
     (height, width), (h, w) = check_size(size), array.shape[:2]
-    if (h, w) == (height, width):
+    check_resize_side(resize_side, resize, (height, width))
+    if (h, w) == (height, width) and resize_side is None:
         return array
     if resize == "stretch":
         return _scaled(array, height, width, (0, 0, w, h))
     if resize == "crop":
         # The crop is made in the source's pixels, so a very long image needs no more memory.
-        scale = max(height / h, width / w)
+        scale = max(height / h, width / w) if resize_side is None else resize_side / min(h, w)
         x, y = (w - width / scale) / 2, (h - height / scale) / 2
         box = (max(x, 0.0), max(y, 0.0), min(w - x, w), min(h - y, h))
         return _scaled(array, height, width, box)
@@ -200,6 +210,19 @@ def check_resize(resize: object) -> None:
     if resize not in RESIZE_MODES:
         known = ", ".join(map(repr, RESIZE_MODES))
         raise ValueError(f"`resize` must be one of {known}. Received: {resize=}")
+
+
+def check_resize_side(resize_side: object, resize: str, size: tuple[int, int]) -> None:
+    """Refuses a shorter side that does not cover the size, or is of no use."""
+    if resize_side is None:
+        return
+    if not isinstance(resize_side, (int, np.integer)) or resize_side < max(size):
+        raise ValueError(
+            "`resize_side` must be an integer, at least the larger side of the image size, "
+            f"{max(size)}. Received: {resize_side!r}"
+        )
+    if resize != "crop":
+        raise ValueError(f"`resize_side` is for resize='crop' only. Received: {resize=}")
 
 
 def check_size(size: object) -> tuple[int, int]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_cnn_classics.data import images, sources, splits
+from keras_cnn_classics.data.position import Position
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -23,23 +24,56 @@ class ImageData:
 
     Attributes:
         name: The source's name; of a folder, its last part.
-        train: Batches of float32 images and int32 labels, shuffled anew each epoch.
+        train: Batches of float32 images and labels, shuffled and augmented anew each epoch. Each
+            iterator is one epoch; `position` says which.
         validation: The same for the validation split, in a fixed order, or `None`.
         test: The same for the test split, or `None`.
         class_names: Name of each label.
         image_shape: Shape of one image as the model sees it.
         sizes: Images in `"train"`, `"validation"` and `"test"`.
         skipped: Paths of the bad files that were left out.
+        position: Where the next iterator of the training images starts, so that a run that was
+            killed can go on exactly.
+        steps: Full batches in an epoch of training, for `fit(steps_per_epoch=...)`. The last
+            batch of `train` is smaller where there is an image more; `train.take(steps)` is an
+            epoch without it.
     """
 
     name: str
-    train: tf.data.Dataset | None
+    train: tf.data.Dataset
     validation: tf.data.Dataset | None
     test: tf.data.Dataset | None
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     sizes: dict[str, int]
     skipped: tuple[str, ...]
+    position: Position
+    steps: int
+    _endless: Callable[[int, int], tf.data.Dataset] = field(repr=False)
+
+    def endless(self, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
+        """The training batches of epoch after epoch, in one iterator without end.
+
+        For `fit(data.endless(), steps_per_epoch=data.steps)` under `tf.distribute`, where a new
+        iterator for every epoch is dear and batches must be of one size. Its epochs are those of
+        `train`, without a partial last batch. An iterator starts at `position`, which it leaves
+        alone.
+
+        With several workers that each open the data themselves
+        (`strategy.distribute_datasets_from_function`), each decodes its own share of every batch:
+        side by side, the shares are the batch. Only operations that mix a batch mix within them.
+
+        Args:
+            worker: Which worker this is, from 0.
+            workers: How many there are; a divisor of the batch size.
+
+        Returns:
+            Batches of `batch_size / workers` images.
+
+        Raises:
+            ValueError: If there are fewer images than one batch, or the batch cannot be shared.
+        """
+        return self._endless(worker, workers)
 
 
 def load(
@@ -52,6 +86,9 @@ def load(
     test: float = 0.2,
     seed: int = 0,
     resize: str = "crop",
+    resize_side: int | None = None,
+    augment: Sequence[Callable[..., Any]] = (),
+    one_hot: bool = False,
     preprocess: str | Callable[[Any], Any] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = True,
@@ -65,8 +102,10 @@ def load(
     fraction of each class, from TFDS sets a fraction of the whole. The splits are disjoint, and
     the same for the same `seed`.
 
-    Sets of one image size that are small enough are kept decoded in memory. TensorFlow's global
-    seed, when set, takes part in the order of the training images.
+    Sets of one image size that are small enough are kept decoded in memory. The order of the
+    training images in an epoch, and all that is random in them, depends on `seed` and the number
+    of the epoch only: not on what else draws random numbers, nor on the threads at work. Sets
+    that are read as a stream are shuffled 4,096 at a time.
 
     Args:
         source: `"digits"` (scikit-learn's, which need no download and always have the same 599
@@ -80,8 +119,17 @@ def load(
         batch_size: Images per batch. The last batch may be smaller.
         validation: Fraction of the training images held out for validation; 0 for none.
         test: Fraction of all images held out as test split; 0 for none.
-        seed: Decides the held-out images and the order of training, 0 or more.
+        seed: Decides the held-out images and the order and augmentation of training, 0 or more.
         resize: `"crop"`, `"stretch"` or `"pad"`; see `fit_image`.
+        resize_side: With `"crop"`, the shorter side in pixels that images are scaled to before
+            the centre is taken, such as 256 for an image size of 224. Defaults to what just
+            covers the size; see `fit_image`.
+        augment: Operations of `data.augmentation` for the training images, in their order. One
+            that chooses a window of the image (`RandomResizedCrop`, `RandomCrop`, `ScaleJitter`)
+            must come first, and gets the image as it is in the file. Without such, images are
+            fitted first, as those of the other splits are. Those that mix a batch come last, and
+            make the labels of all splits one-hot.
+        one_hot: Whether labels are one-hot float32, `(batch, classes)`, instead of int32.
         preprocess: `None` for pixels from 0 to 255, a mode of
             `keras_cnn_classics.preprocessing.preprocess_input`, or a function of a batch with
             channels last.
@@ -102,6 +150,8 @@ def load(
         ConnectionError: If a TFDS set is not there and cannot be downloaded.
     """
     images.check_resize(resize)
+    augment = tuple(augment)
+    _check_augment(augment)
     if image_size is not None:
         image_size = images.check_size(image_size)
     if channels is not None:
@@ -129,14 +179,40 @@ def load(
 
     height, width, own_channels = found.shape
     _check_preprocess(preprocess, channels or (1 if own_channels == 1 else 3))
+    size = image_size or (height or _FOLDER_SIZE, width or _FOLDER_SIZE)
+    images.check_resize_side(resize_side, resize, size)
+    if one_hot or any(getattr(op, "mixes", False) for op in augment):
+        classes = len(found.class_names)
+    else:
+        classes = None
     batching = Batching(
-        size=image_size or (height or _FOLDER_SIZE, width or _FOLDER_SIZE),
+        size=size,
         channels=channels or (1 if own_channels == 1 else 3),
         resize=resize,
         batch_size=batch_size,
         preprocess=preprocess,
+        resize_side=resize_side,
+        augment=augment,
+        classes=classes,
     )
-    train = batching.dataset(found.train, seed)
+    position = Position(-(-len(found.train) // batch_size))
+    train = batching.training(found.train, seed, position)
+
+    def endless(worker: int, workers: int) -> tf.data.Dataset:
+        if len(found.train) < batch_size:
+            raise ValueError(
+                f"`batch_size` must be at most the {len(found.train)} training images, for there "
+                f"is no end to wait for a full batch. Received: {batch_size}"
+            )
+        if not 0 <= worker < workers or batch_size % workers:
+            raise ValueError(
+                f"`workers` must be a divisor of the batch size {batch_size}, and `worker` from 0 "
+                f"to below it. Received: {worker=}, {workers=}"
+            )
+        return batching.training(
+            found.train, seed, position, endless=True, worker=worker, workers=workers
+        )
+
     return ImageData(
         name=found.name,
         train=train,
@@ -150,7 +226,24 @@ def load(
             "test": len(found.test or ()),
         },
         skipped=found.skipped,
+        position=position,
+        steps=len(found.train) // batch_size,
+        _endless=endless,
     )
+
+
+def _check_augment(ops: tuple[Any, ...]) -> None:
+    mixing = [bool(getattr(op, "mixes", False)) for op in ops]
+    windows = [hasattr(op, "window") for op in ops]
+    if not all(map(callable, ops)):
+        fault = "operations of `data.augmentation`"
+    elif mixing != sorted(mixing):
+        fault = "operations for single images first, those that mix a batch after them"
+    elif any(windows) and not windows[0]:
+        fault = "the operation that chooses a window of the image first"
+    else:
+        return
+    raise ValueError(f"`augment` must have {fault}. Received: {list(ops)!r}")
 
 
 def _check_preprocess(preprocess: Any, channels: int) -> None:

@@ -30,6 +30,14 @@ class Callback(keras.callbacks.Callback):
     def set_state(self, state: dict[str, Any]) -> None:
         """Takes up a state that `get_state` gave in an earlier run."""
 
+    def sync_variables(self) -> None:
+        """Lets variables be read and set between two steps.
+
+        Within an epoch Keras keeps their values outside of them on JAX.
+        """
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Leaves the list; what overrides this calls it."""
         if self in (others := _CALLBACKS.get(self.model, [])):

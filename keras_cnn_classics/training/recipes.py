@@ -1,53 +1,25 @@
-"""How to train each network."""
+"""The papers' recipes, and ours for quick runs.
+
+A number without a section is not in the paper; it is ours, and `departures` says so where it
+matters. Results are those that the papers print.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+import difflib
 from typing import Any
 
-import keras
-
 from keras_cnn_classics import registry
-from keras_cnn_classics.layers import EuclideanRBF
 from keras_cnn_classics.registry import ModelSpec
-from keras_cnn_classics.training.losses import MaximumAPosteriori
+from keras_cnn_classics.training.recipe import Plateau, Recipe, Staircase, Steps
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """Settings of one training run. The learning rate falls to zero along a cosine.
-
-    Attributes:
-        optimizer: `"adamw"`, or `"sgd"` with a momentum of 0.9.
-        learning_rate: Learning rate at the start.
-        weight_decay: Share of each weight that a step takes off, times the learning rate.
-        batch_size: Images in a step.
-        epochs: Passes through the training images.
-        resize: How images of another size are fitted; see `data.load`.
-        source: Where the settings come from.
-    """
-
-    optimizer: str
-    learning_rate: float
-    weight_decay: float
-    batch_size: int
-    epochs: int
-    resize: str
-    source: str
-
-    def make_optimizer(self, steps: int) -> keras.optimizers.Optimizer:
-        """Makes the optimizer for a run of `steps` steps."""
-        if self.learning_rate <= 0:
-            raise ValueError(f"`learning_rate` must be positive. Received: {self.learning_rate}")
-        schedule = keras.optimizers.schedules.CosineDecay(self.learning_rate, max(1, steps))
-        if self.optimizer == "adamw":
-            return keras.optimizers.AdamW(schedule, weight_decay=self.weight_decay)
-        if self.optimizer == "sgd":
-            return keras.optimizers.SGD(schedule, momentum=0.9, weight_decay=self.weight_decay)
-        raise ValueError(f"`optimizer` must be 'adamw' or 'sgd'. Received: {self.optimizer!r}")
-
+_HE = ("he", {"mode": "fan_in"})
+_256 = 256 / 224
+_CENTRE = "one crop: the centre 224 x 224 of an image with a shorter side of 256"
 
 _LENET = Recipe(
+    name="lenet-quick",
     optimizer="adamw",
     learning_rate=3e-3,
     weight_decay=0.1,
@@ -56,7 +28,8 @@ _LENET = Recipe(
     resize="pad",
     source="chosen on MNIST by this project; the paper's is a diagonal Levenberg-Marquardt method",
 )
-_IMAGENET = Recipe(
+_QUICK = Recipe(
+    name="quick",
     optimizer="sgd",
     learning_rate=1e-2,
     weight_decay=5e-4,
@@ -66,20 +39,638 @@ _IMAGENET = Recipe(
     source="rate, momentum and decay of AlexNet and VGG; the papers divide the rate by 10 instead",
 )
 
+_LENET_PAPER = Recipe(
+    name="lenet",
+    source="LeCun et al., 1998, https://doi.org/10.1109/5.726791",
+    optimizer="sgd",
+    momentum=0.0,
+    learning_rate=0.01,
+    decay=Steps(at=(2, 5, 8, 12), factor=0.4),
+    batch_size=1,
+    epochs=20,
+    weight_decay=0.0,
+    resize="pad",
+    augmentation=("affine",),
+    protocol="the 10,000 test images",
+    result="0.95 % of the test images wrong; 0.8 % with distorted training images",
+    sections={
+        "epochs": "III-B",
+        "decay": "III-B: the rate falls after 2, 5, 8 and 12 passes",
+        "batch_size": "appendix C: one image at a time",
+        "augmentation": "III-B: translation, scaling, squeezing, horizontal shearing",
+        "protocol": "III-A",
+        "result": "III-B",
+    },
+    departures=(
+        "The paper's diagonal Levenberg-Marquardt method gives each weight a rate of its own, "
+        "from second derivatives. Here all weights have one rate, which falls at the paper's "
+        "passes by a factor near the paper's (0.4, 0.5, 0.5, 0.2)."
+    ),
+)
+_ALEXNET = Recipe(
+    name="alexnet",
+    source="Krizhevsky et al., 2012, https://papers.nips.cc/paper/4824",
+    optimizer="sgd",
+    learning_rate=0.01,
+    decay=Plateau(drops=3),
+    batch_size=128,
+    epochs=90,
+    weight_decay=5e-4,
+    initialization=("gaussian", {"std": 0.01}),
+    resize="crop",
+    resize_side=_256,
+    augmentation=("alexnet",),
+    protocol="10 crops of 224 x 224 and their mirror images out of 256 x 256, mean of the softmax",
+    result=(
+        "ILSVRC-2010 test: top-1 37.5 %, top-5 17.0 %; ILSVRC-2012 validation: 40.7 % and 18.2 %"
+    ),
+    sections={
+        "optimizer": "5",
+        "momentum": "5",
+        "learning_rate": "5",
+        "decay": "5: divided by 10 three times, by hand, when the validation error stood still",
+        "batch_size": "5",
+        "epochs": "5: roughly 90",
+        "weight_decay": "5",
+        "initialization": "5: deviation 0.01",
+        "augmentation": "4.1",
+        "protocol": "4.1",
+        "result": "6, tables 1 and 2",
+    },
+    departures="Biases start where the layers name it; kernels alone decay.",
+)
+_ZFNET = Recipe(
+    name="zfnet",
+    source="Zeiler and Fergus, 2013, https://arxiv.org/abs/1311.2901",
+    optimizer="sgd",
+    learning_rate=0.01,
+    decay=Plateau(drops=3),
+    batch_size=128,
+    epochs=70,
+    weight_decay=0.0,
+    filter_rms=0.1,
+    initialization=("gaussian", {"std": 0.01}),
+    resize="crop",
+    resize_side=_256,
+    augmentation=("alexnet",),
+    protocol="10 crops as AlexNet's",
+    result="one network, ILSVRC-2012 validation: top-1 38.4 %, top-5 16.5 %",
+    sections={
+        "optimizer": "3",
+        "momentum": "3",
+        "learning_rate": "3",
+        "decay": "3: by hand, when the validation error stood still",
+        "batch_size": "3",
+        "epochs": "3",
+        "filter_rms": "3: filters above 0.1 are scaled back to it",
+        "initialization": "3: all weights 0.01",
+        "augmentation": "3: crops and mirror images",
+        "result": "5.1, table 2",
+    },
+    departures=(
+        "Weights that are all 0.01 would make all filters alike; that is read as a deviation. The "
+        "number of drops is AlexNet's."
+    ),
+)
+_VGG = Recipe(
+    name="vgg",
+    source="Simonyan and Zisserman, 2014, https://arxiv.org/abs/1409.1556",
+    optimizer="sgd",
+    learning_rate=0.01,
+    decay=Plateau(drops=3),
+    batch_size=256,
+    epochs=74,
+    weight_decay=5e-4,
+    initialization=("gaussian", {"std": 0.1}),
+    resize="crop",
+    resize_side=384 / 224,
+    augmentation=("vgg",),
+    protocol="the network slid over images of several sizes, and of their mirror images; mean",
+    result="ILSVRC-2012 validation, one network: VGG16 24.8 % and 7.5 %, VGG19 24.8 % and 7.5 %",
+    sections={
+        "optimizer": "3.1",
+        "momentum": "3.1",
+        "learning_rate": "3.1",
+        "decay": "3.1: divided by 10 three times, when the validation accuracy stood still",
+        "batch_size": "3.1",
+        "epochs": "3.1: 370,000 steps",
+        "weight_decay": "3.1",
+        "initialization": "3.1: variance 0.01, of net A; the others begin with its layers",
+        "augmentation": "3.1: a shorter side from 256 to 512, mirror images, shift of the colour",
+        "protocol": "3.2",
+        "result": "4.2, table 4",
+    },
+    departures=(
+        "The deeper networks take 4 convolutions and 3 dense layers of VGG11: "
+        "`training.initialization.from_shallower`. Of the tests, the centre crop is here."
+    ),
+)
+_NIN = Recipe(
+    name="nin",
+    source="Lin et al., 2013, https://arxiv.org/abs/1312.4400",
+    optimizer="sgd",
+    learning_rate=0.1,
+    decay=Plateau(drops=2),
+    batch_size=128,
+    epochs=200,
+    weight_decay=1e-4,
+    initialization=("gaussian", {"std": 0.05}),
+    resize="crop",
+    augmentation=("cifar",),
+    protocol="one view",
+    result="CIFAR-10: 10.41 % wrong; 8.81 % with translated and mirrored training images",
+    sections={
+        "optimizer": "4",
+        "decay": "4: by 10 twice, when the training accuracy stands still",
+        "batch_size": "4",
+        "augmentation": "4.2: translation and mirror images",
+        "result": "4.2, table 1",
+    },
+    departures=(
+        "The paper gives no rate, momentum, decay, deviation or number of passes. Its whitened "
+        "images are left to the user; the rate falls by the validation accuracy."
+    ),
+)
+_GOOGLENET = Recipe(
+    name="googlenet",
+    source="Szegedy et al., 2014, https://arxiv.org/abs/1409.4842",
+    optimizer="sgd",
+    learning_rate=0.01,
+    decay=Staircase(0.96, every=8),
+    batch_size=32,
+    epochs=250,
+    weight_decay=2e-4,
+    average="polyak",
+    auxiliary=0.3,
+    resize="crop",
+    resize_side=_256,
+    augmentation=("googlenet",),
+    protocol="144 crops of 4 sizes, mean of the softmax; 7 networks",
+    result="ILSVRC-2014 validation, top-5: 10.07 % with one crop, 6.67 % with 144 and 7 networks",
+    sections={
+        "momentum": "6",
+        "decay": "6: by 4 % every 8 epochs",
+        "average": "6",
+        "auxiliary": "5",
+        "augmentation": "6: 8 to 100 % of the area, aspects of 3:4 to 4:3, photometric distortions",
+        "protocol": "7",
+        "result": "7, tables 2 and 3",
+    },
+    departures=(
+        "The paper trained asynchronously and gives no rate, batch, decay of weights or number of "
+        "passes."
+    ),
+)
+_INCEPTION_V3 = Recipe(
+    name="inception-v3",
+    source="Szegedy et al., 2015, https://arxiv.org/abs/1512.00567",
+    optimizer="rmsprop",
+    learning_rate=0.045,
+    decay=Staircase(0.94, every=2),
+    epsilon=1.0,
+    clipnorm=2.0,
+    batch_size=32,
+    epochs=100,
+    weight_decay=4e-5,
+    label_smoothing=0.1,
+    average=0.9999,
+    auxiliary=0.3,
+    resize="crop",
+    resize_side=8 / 7,
+    augmentation=("googlenet",),
+    protocol="144 crops, 4 networks",
+    result=(
+        "ILSVRC-2012 validation: top-1 21.2 %, top-5 5.6 % with one crop; 17.2 % and 3.58 % with "
+        "144 crops and 4 networks"
+    ),
+    sections={
+        "optimizer": "8",
+        "learning_rate": "8",
+        "decay": "8: by 0.94 every 2 epochs",
+        "epsilon": "8",
+        "clipnorm": "8",
+        "batch_size": "8: of each of 50 replicas",
+        "epochs": "8",
+        "label_smoothing": "7",
+        "average": "8: a running average",
+        "result": "10, tables 3 to 5",
+    },
+    departures=(
+        "50 replicas trained asynchronously. The decays of the weights and of their average, the "
+        "auxiliary weight and the augmentation are not in the paper."
+    ),
+)
+_HIGHWAY = Recipe(
+    name="highway",
+    source="Srivastava et al., 2015, https://arxiv.org/abs/1505.00387",
+    optimizer="sgd",
+    learning_rate=0.05,
+    decay=Staircase(0.95, every=1),
+    batch_size=128,
+    epochs=50,
+    weight_decay=0.0,
+    initialization=_HE,
+    resize="crop",
+    protocol="one view",
+    result="CIFAR-10: 7.54 % wrong with 19 layers, 8.80 % with 32 (as He et al., 2015, table 6)",
+    sections={
+        "optimizer": "3",
+        "decay": "3: exponential, found by random search",
+        "initialization": "3",
+    },
+    departures="The paper found its numbers by random search and gives none.",
+)
+_RESNET = Recipe(
+    name="resnet",
+    source="He et al., 2015, https://arxiv.org/abs/1512.03385",
+    optimizer="sgd",
+    learning_rate=0.1,
+    decay=Plateau(drops=3),
+    batch_size=256,
+    epochs=120,
+    weight_decay=1e-4,
+    initialization=_HE,
+    resize="crop",
+    resize_side=_256,
+    augmentation=("resnet",),
+    protocol="10 crops; for the best results the network slid over images of 5 sizes",
+    result=(
+        "ILSVRC-2012 validation, 10 crops, top-1 and top-5: ResNet34 24.52 % and 7.46 %, ResNet50 "
+        "22.85 % and 6.71 %, ResNet101 21.75 % and 6.05 %, ResNet152 21.43 % and 5.71 %"
+    ),
+    sections={
+        "optimizer": "3.4",
+        "momentum": "3.4",
+        "learning_rate": "3.4",
+        "decay": "3.4: divided by 10 when the error stands still",
+        "batch_size": "3.4",
+        "epochs": "3.4: 600,000 steps",
+        "weight_decay": "3.4",
+        "initialization": "3.4",
+        "augmentation": "3.4: a shorter side from 256 to 480, mirror images, colour",
+        "protocol": "3.4",
+        "result": "4.1, table 3",
+    },
+    departures="The number of drops is AlexNet's.",
+)
+_RESNET_CIFAR = Recipe(
+    name="resnet-cifar",
+    source="He et al., 2015, https://arxiv.org/abs/1512.03385",
+    optimizer="sgd",
+    learning_rate=0.1,
+    decay=Steps(at=(91, 136.5)),
+    batch_size=128,
+    epochs=182,
+    weight_decay=1e-4,
+    initialization=_HE,
+    resize="crop",
+    augmentation=("cifar",),
+    protocol="one view",
+    result=(
+        "CIFAR-10: ResNet20 8.75 % wrong, ResNet32 7.51 %, ResNet44 7.17 %, ResNet56 6.97 %, "
+        "ResNet110 6.43 %"
+    ),
+    sections={
+        "optimizer": "3.4",
+        "momentum": "4.2",
+        "learning_rate": "4.2",
+        "decay": "4.2: after 32,000 and 48,000 steps, of 45,000 images",
+        "batch_size": "4.2",
+        "epochs": "4.2: 64,000 steps",
+        "weight_decay": "4.2",
+        "initialization": "4.2",
+        "augmentation": "4.2: padded by 4 and cropped, mirror images",
+        "protocol": "4.2",
+        "result": "4.2, table 6",
+    },
+)
+_STOCHASTIC_DEPTH = Recipe(
+    name="stochastic-depth",
+    source="Huang et al., 2016, https://arxiv.org/abs/1603.09382",
+    optimizer="nesterov",
+    learning_rate=0.1,
+    decay=Steps(at=(250, 375)),
+    batch_size=128,
+    epochs=500,
+    weight_decay=1e-4,
+    initialization=_HE,
+    resize="crop",
+    augmentation=("cifar",),
+    protocol="one view, of the epoch with the best validation error",
+    result="CIFAR-10: 5.25 % wrong (6.41 % with all layers); CIFAR-100: 24.98 % (27.22 %)",
+    sections={
+        "optimizer": "4",
+        "momentum": "4",
+        "learning_rate": "4",
+        "decay": "4",
+        "batch_size": "4",
+        "epochs": "4",
+        "weight_decay": "4",
+        "augmentation": "4",
+        "protocol": "4",
+        "result": "4, table 1",
+    },
+)
+_DENSENET = Recipe(
+    name="densenet",
+    source="Huang et al., 2016, https://arxiv.org/abs/1608.06993",
+    optimizer="nesterov",
+    learning_rate=0.1,
+    decay=Steps(at=(30, 60)),
+    batch_size=256,
+    epochs=90,
+    weight_decay=1e-4,
+    initialization=_HE,
+    resize="crop",
+    resize_side=_256,
+    augmentation=("imagenet",),
+    protocol=_CENTRE,
+    result=(
+        "ILSVRC-2012 validation, top-1 and top-5: DenseNet121 25.02 % and 7.71 %, DenseNet169 "
+        "23.80 % and 6.85 %, DenseNet201 22.58 % and 6.34 %"
+    ),
+    sections={
+        "optimizer": "4.2",
+        "momentum": "4.2",
+        "learning_rate": "4.2",
+        "decay": "4.2",
+        "batch_size": "4.2",
+        "epochs": "4.2",
+        "weight_decay": "4.2",
+        "initialization": "4.2",
+        "augmentation": "4.1",
+        "protocol": "4.1",
+        "result": "4.4, table 3",
+    },
+)
+_DENSENET_CIFAR = dataclasses.replace(
+    _DENSENET,
+    name="densenet-cifar",
+    decay=Steps(at=(150, 225)),
+    batch_size=64,
+    epochs=300,
+    resize_side=None,
+    augmentation=("cifar",),
+    protocol="one view",
+    result="CIFAR-10: DenseNet40_12 5.24 % wrong, DenseNetBC100_12 4.51 %",
+    sections={**_DENSENET.sections, "result": "4.3, table 2"},
+    departures="Without augmentation the paper has a dropout of 0.2.",
+)
+_RESNEXT = Recipe(
+    name="resnext",
+    source="Xie et al., 2016, https://arxiv.org/abs/1611.05431",
+    optimizer="sgd",
+    learning_rate=0.1,
+    decay=Steps(at=(30, 60, 90)),
+    batch_size=256,
+    epochs=100,
+    weight_decay=1e-4,
+    initialization=_HE,
+    resize="crop",
+    resize_side=_256,
+    augmentation=("imagenet",),
+    protocol=_CENTRE,
+    result=(
+        "ILSVRC-2012 validation, top-1: ResNeXt50_32x4d 22.2 %, ResNeXt101_32x4d 21.2 %, "
+        "ResNeXt101_64x4d 20.4 %"
+    ),
+    sections={
+        "optimizer": "4",
+        "momentum": "4",
+        "learning_rate": "4",
+        "decay": "4: by 10 three times, as fb.resnet.torch",
+        "batch_size": "4",
+        "weight_decay": "4",
+        "initialization": "4",
+        "augmentation": "4: as fb.resnet.torch",
+        "protocol": "4",
+        "result": "5.1, tables 3 and 4",
+    },
+    departures="The paper points to fb.resnet.torch for when the rate falls; the epochs are ours.",
+)
+_SENET = Recipe(
+    name="senet",
+    source="Hu et al., 2017, https://arxiv.org/abs/1709.01507",
+    optimizer="sgd",
+    learning_rate=0.6,
+    decay=Steps(at=(30, 60, 90)),
+    batch_size=1024,
+    epochs=100,
+    weight_decay=1e-4,
+    initialization=_HE,
+    resize="crop",
+    resize_side=_256,
+    augmentation=("imagenet",),
+    protocol=_CENTRE,
+    result=(
+        "ILSVRC-2012 validation, top-1 and top-5: SEResNet50 23.29 % and 6.62 %, SEResNet101 "
+        "22.38 % and 6.07 %"
+    ),
+    sections={
+        "optimizer": "5.1",
+        "momentum": "5.1",
+        "learning_rate": "5.1",
+        "decay": "5.1: by 10 every 30 epochs",
+        "batch_size": "5.1",
+        "epochs": "5.1",
+        "initialization": "5.1",
+        "augmentation": "5.1: random cropping and mirror images",
+        "protocol": "5.1",
+        "result": "5.1, table 2",
+    },
+    departures="The decay of the weights and the colour noise are ResNet's.",
+)
+_MOBILENET = Recipe(
+    name="mobilenet",
+    source="Howard et al., 2017, https://arxiv.org/abs/1704.04861",
+    optimizer="rmsprop",
+    learning_rate=0.045,
+    decay=Staircase(0.94, every=2),
+    epsilon=1.0,
+    batch_size=96,
+    epochs=100,
+    weight_decay=4e-5,
+    depthwise_decay=False,
+    resize="crop",
+    resize_side=_256,
+    augmentation=("random-resized-crop", "flip"),
+    protocol=_CENTRE,
+    result="ILSVRC-2012 validation, top-1: 29.4 %",
+    sections={
+        "optimizer": "3.2: asynchronous RMSProp, as Inception v3",
+        "depthwise_decay": "3.2: very little or none on depthwise filters",
+        "augmentation": "3.2: less than Inception v3",
+        "result": "4.1, table 4",
+    },
+    departures=(
+        "The paper trained asynchronously and points to Inception v3, without label smoothing and "
+        "side heads. Batch and decay of the weights are MobileNetV2's."
+    ),
+)
+_MOBILENET_V2 = Recipe(
+    name="mobilenet-v2",
+    source="Sandler et al., 2018, https://arxiv.org/abs/1801.04381",
+    optimizer="rmsprop",
+    learning_rate=0.045,
+    decay=Staircase(0.98, every=1),
+    epsilon=1.0,
+    batch_size=96,
+    epochs=300,
+    weight_decay=4e-5,
+    resize="crop",
+    resize_side=_256,
+    augmentation=("random-resized-crop", "flip"),
+    protocol=_CENTRE,
+    result="ILSVRC-2012 validation, top-1: 28.0 %; 25.3 % with alpha=1.4",
+    sections={
+        "optimizer": "6.1",
+        "momentum": "6.1",
+        "learning_rate": "6.1",
+        "decay": "6.1: by 0.98 every epoch",
+        "batch_size": "6.1: of each of 16 workers",
+        "weight_decay": "6.1",
+        "result": "6.1, table 4",
+    },
+    departures="16 workers trained asynchronously. The epsilon, the epochs and the crops are ours.",
+)
+_EFFICIENTNET = Recipe(
+    name="efficientnet",
+    source="Tan and Le, 2019, https://arxiv.org/abs/1905.11946",
+    optimizer="rmsprop",
+    learning_rate=0.256,
+    decay=Staircase(0.97, every=2.4),
+    warmup=5,
+    epsilon=1e-3,
+    batch_size=4096,
+    epochs=350,
+    weight_decay=1e-5,
+    label_smoothing=0.1,
+    average=0.9999,
+    resize="crop",
+    resize_side=8 / 7,
+    augmentation=("random-resized-crop", "flip", "randaugment"),
+    protocol="one crop of the centre",
+    result="ILSVRC-2012 validation, top-1: EfficientNetB0 22.9 %, EfficientNetB7 15.7 %",
+    sections={
+        "optimizer": "5.2",
+        "momentum": "5.2",
+        "learning_rate": "5.2",
+        "decay": "5.2: by 0.97 every 2.4 epochs",
+        "weight_decay": "5.2",
+        "result": "5.2, table 2",
+    },
+    departures=(
+        "RandAugment stands for the paper's AutoAugment. Batch, warm-up, epochs, epsilon, "
+        "smoothing and the average are not in the paper."
+    ),
+)
 
-def recipe(model: str | ModelSpec) -> Recipe:
-    """Gives the settings for a model, by its name or spec."""
-    spec = registry.get_builder(model).spec if isinstance(model, str) else model
-    return _LENET if spec.family == "lenet" else _IMAGENET
+PAPERS = {
+    one.name: one
+    for one in (
+        _LENET_PAPER,
+        _ALEXNET,
+        _ZFNET,
+        _VGG,
+        _NIN,
+        _GOOGLENET,
+        _INCEPTION_V3,
+        _HIGHWAY,
+        _RESNET,
+        _RESNET_CIFAR,
+        _STOCHASTIC_DEPTH,
+        _DENSENET,
+        _DENSENET_CIFAR,
+        _RESNEXT,
+        _SENET,
+        _MOBILENET,
+        _MOBILENET_V2,
+        _EFFICIENTNET,
+    )
+}
+# Which paper's recipe a family of networks was trained by; its networks for images of 32 pixels.
+_FAMILIES: dict[str, tuple[str | None, str | None]] = {
+    "lenet": ("lenet", "lenet"),
+    "alexnet": ("alexnet", None),
+    "zfnet": ("zfnet", None),
+    "vgg": ("vgg", None),
+    "googlenet": ("googlenet", None),
+    "inception_v3": ("inception-v3", None),
+    "resnet": ("resnet", "resnet-cifar"),
+    "stochastic_depth": (None, "stochastic-depth"),
+    "densenet": ("densenet", "densenet-cifar"),
+    "resnext": ("resnext", None),
+    "senet": ("senet", None),
+    "mobilenet": ("mobilenet", None),
+    "mobilenet_v2": ("mobilenet-v2", None),
+    "efficientnet": ("efficientnet", None),
+}
 
 
-def loss_for(model: Any) -> keras.losses.Loss:
-    """Gives the loss that fits a model's output, for integer labels.
+def recipe(
+    model: str | ModelSpec,
+    kind: str = "paper",
+    *,
+    batch_size: int | None = None,
+    scale: float = 1.0,
+) -> Recipe:
+    """Gives the settings for a model.
 
-    It is the cross-entropy of probabilities or scores, and LeNet-5's own for the negative
-    distances that `LeNet5(classifier_activation=None)` gives.
+    Args:
+        model: A model's name or spec, or the name of a paper's recipe, such as `"resnet-cifar"`.
+        kind: `"paper"`, or `"quick"` for settings that reach a usable network soon.
+        batch_size: Images in a step; the learning rate changes with it by the linear rule.
+            Defaults to the recipe's.
+        scale: Factor on the epochs, and on all lengths that are counted in them.
+
+    Raises:
+        ValueError: If there is no such model or kind, or no recipe of its paper is known.
     """
-    linear = model.layers[-1].activation is keras.activations.linear
-    if linear and any(isinstance(layer, EuclideanRBF) for layer in model.layers):
-        return MaximumAPosteriori()
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=linear)
+    if kind not in ("paper", "quick"):
+        raise ValueError(f"`kind` must be 'paper' or 'quick'. Received: {kind!r}")
+    found = _quick(_spec(model)) if kind == "quick" else _paper(model)
+    return found.scaled(batch_size=batch_size, scale=scale)
+
+
+def has_paper_recipe(spec: ModelSpec) -> bool:
+    """Whether the recipe of a model's paper is known."""
+    return _FAMILIES.get(spec.family, (None, None))[spec.input_size <= 32] is not None
+
+
+def _spec(model: str | ModelSpec) -> ModelSpec:
+    return registry.get_builder(model).spec if isinstance(model, str) else model
+
+
+def _quick(spec: ModelSpec) -> Recipe:
+    return _LENET if spec.family == "lenet" else _QUICK
+
+
+def _paper(model: str | ModelSpec) -> Recipe:
+    if isinstance(model, str) and model.lower() in PAPERS:
+        return PAPERS[model.lower()]
+    try:
+        spec = _spec(model)
+    except ValueError as error:
+        near = difflib.get_close_matches(str(model).lower(), PAPERS, n=1)
+        guess = f" Or is the recipe {near[0]!r} meant?" if near else ""
+        raise ValueError(f"{error}{guess}") from None
+    name = _FAMILIES.get(spec.family, (None, None))[spec.input_size <= 32]
+    if name is None:
+        raise ValueError(
+            f"The recipe of {spec.name}'s paper is not here. Take kind='quick', or the name of "
+            f"another: {', '.join(PAPERS)}."
+        )
+    return PAPERS[name]
+
+
+def describe(one: Recipe) -> list[tuple[str, Any, str]]:
+    """The settings that matter, with where each stands: name, value, section."""
+    shown = []
+    for item in dataclasses.fields(one):
+        value = getattr(one, item.name)
+        if item.name in ("name", "source", "sections") or value == item.default:
+            continue
+        if value in (None, (), {}, ""):
+            continue
+        shown.append((item.name, value, one.sections.get(item.name, "")))
+    return shown

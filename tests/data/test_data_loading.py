@@ -14,6 +14,7 @@ from PIL import Image
 
 from keras_cnn_classics.data import decode_image, fit_image, load, tfds_builders
 from keras_cnn_classics.data.pipeline import Batching
+from keras_cnn_classics.data.position import Position
 from keras_cnn_classics.data.sources import Stream, check_labels
 
 DATA_DIR = os.environ.get("KCC_DATA_DIR")
@@ -117,7 +118,7 @@ def test_a_stream_is_selected_relabelled_and_shuffled(tmp_path):
     assert images[:, 0, 0, 0].tolist() == list(range(5, 15))
     assert marks.tolist() == [1 - number % 2 for number in range(5, 15)]
     assert len(batching.dataset(some)) == 3
-    shuffled = [batching.dataset(some, seed=1) for _ in range(2)]
+    shuffled = [batching.training(some, 1, Position(3)) for _ in range(2)]
     orders = [[arrays(part)[0][:, 0, 0, 0].tolist() for _ in range(2)] for part in shuffled]
     assert orders[0] == orders[1]
     assert orders[0][0] != orders[0][1]

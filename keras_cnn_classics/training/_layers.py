@@ -1,0 +1,154 @@
+"""A model's layers and kernels, and its state, for what acts on a model from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import islice
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.backend.common import global_state
+
+ROLES = ("kernel", "depthwise", "pointwise")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel of a layer.
+
+    Attributes:
+        layer: The layer.
+        role: What the layer's arguments for it begin with: one of `ROLES`.
+        variable: The kernel.
+    """
+
+    layer: Any
+    role: str
+    variable: Any
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether each of its filters sees one channel only."""
+        return self.role == "depthwise"
+
+
+def layers_of(model: Any) -> list[Any]:
+    """The layers of a model and all that is in them, each once, in the model's order."""
+    found: dict[Any, None] = {}
+    for layer in model._layers:
+        found |= dict.fromkeys([layer, *layers_of(layer)])
+    return list(found)
+
+
+def kernels(model: Any) -> list[Kernel]:
+    """The kernels of a model's layers: of convolutions, dense layers and the like.
+
+    Raises:
+        ValueError: If the model is not built.
+    """
+    if not model.built:
+        raise ValueError(
+            f"The model {model.name!r} has no weights yet: build it, or give it an Input."
+        )
+    found = []
+    for layer in layers_of(model):
+        for role in ROLES:
+            if hasattr(layer, f"{role}_regularizer"):
+                name = f"{role}_kernel" if hasattr(layer, f"{role}_kernel") else "kernel"
+                found.append(Kernel(layer, role, getattr(layer, name)))
+    return found
+
+
+def matches(layer: Any, patterns: str | Sequence[str]) -> bool:
+    """Whether a layer's name fits a pattern, or one of several: `"conv1"`, `"block1_*"`."""
+    patterns = (patterns,) if isinstance(patterns, str) else patterns
+    return any(fnmatchcase(layer.name, pattern) for pattern in patterns)
+
+
+def refuse_compiled_steps(model: Any, what: str) -> None:
+    """Refuses a model whose training step is compiled already, and would not see a change."""
+    if getattr(model, "train_function", None) is not None:
+        raise ValueError(
+            f"{what} changes the training step, but that of the model {model.name!r} is made "
+            "already: call it before the first training, or compile the model again first."
+        )
+
+
+@contextlib.contextmanager
+def preserved(model: Any) -> Iterator[None]:
+    """Puts all variables of a model, and the random state of the process, back in the end.
+
+    The random state is that of Keras, NumPy's old generator and Python's.
+    """
+    variables = [(v, np.array(keras.ops.convert_to_numpy(v))) for v in model.variables]
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    name = "global_seed_generator"
+    generator = global_state.get_global_attribute(name)
+    if generator is not None:
+        variables.append((generator.state, np.array(keras.ops.convert_to_numpy(generator.state))))
+    try:
+        yield
+    finally:
+        for variable, value in variables:
+            variable.assign(value)
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        global_state.set_global_attribute(name, generator)
+
+
+@contextlib.contextmanager
+def outputs_through(
+    layers: Sequence[Any], function: Callable[[Any, Callable[[], Any]], Any]
+) -> Iterator[None]:
+    """Lets what layers give, before their own activation, pass through a function.
+
+    `function(layer, compute)` is called in place of the layer; `compute()` gives what the layer
+    would have given without its activation, as often as it is called. The activation is applied
+    to what the function returns. It acts wherever the layers are in a model.
+    """
+
+    def through(layer: Any, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            activation = getattr(layer, "activation", None)
+            if activation is None:
+                return function(layer, lambda: call(*args, **kwargs))
+
+            def compute() -> Any:
+                layer.activation = None
+                try:
+                    return call(*args, **kwargs)
+                finally:
+                    layer.activation = activation
+
+            return activation(function(layer, compute))
+
+        return wrapped
+
+    for layer in layers:
+        # Past Keras's own `__setattr__`, which keeps books on what a layer has.
+        object.__setattr__(layer, "call", through(layer, layer.call))
+    try:
+        yield
+    finally:
+        for layer in layers:
+            object.__delattr__(layer, "call")
+
+
+def as_array(value: Any) -> np.ndarray:
+    """A tensor of any library as an array."""
+    return value if isinstance(value, np.ndarray) else keras.ops.convert_to_numpy(value)
+
+
+def first_batches(data: Any, batches: int) -> Any:
+    """The inputs of the first batches as one, or an array as it is."""
+    if hasattr(data, "shape"):
+        return data
+    found = [b[0] if isinstance(b, (tuple, list)) else b for b in islice(data, batches)]
+    if not found:
+        raise ValueError("`data` gives no batches: pass an array, a list of them, or a data set.")
+    return keras.tree.map_structure(lambda *parts: np.concatenate([*map(as_array, parts)]), *found)

@@ -1,0 +1,47 @@
+"""Stopping as soon as the loss is not a number any more."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from keras_cnn_classics.training._callback import Callback, callbacks_of
+from keras_cnn_classics.training._rates import optimizers_of, rate_of
+from keras_cnn_classics.training.training_state import TrainingState
+
+
+class FiniteLoss(Callback):
+    """Ends training with an error after the first step whose loss is NaN or infinite.
+
+    Keras's `TerminateOnNaN` stops without one, and the callbacks behind it go on to save what is
+    of no use any more. Put this one before those that save.
+
+    Raises:
+        FloatingPointError: With the epoch, the step, the learning rate and, with `TrainingState`,
+            the last good state.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        loss = float((logs or {}).get("loss", 0.0))
+        if math.isfinite(loss):
+            return
+        self.sync_variables()
+        rates = ", ".join(f"{rate_of(one):g}" for one in optimizers_of(self.model.optimizer))
+        raise FloatingPointError(
+            f"The loss is {loss} in epoch {self._epoch + 1}, step {batch + 1}, at a learning rate "
+            f"of {rates}. Lower it, or clip the gradients. {self._last_good(self.model)}"
+        )
+
+    def _last_good(self, model: Any) -> str:
+        states = [one for one in callbacks_of(model) if isinstance(one, TrainingState)]
+        if not states:
+            return "No state was kept."
+        latest = states[0].latest
+        return f"The last good state is {latest}." if latest else "There is no state before it."

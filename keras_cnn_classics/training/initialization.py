@@ -1,0 +1,385 @@
+"""Initial weights by the methods of the papers, for any model that is built.
+
+Every method draws the kernels of convolutions and dense layers anew, and gives biases and batch
+normalization the start that their layers name. All are reproducible: the same seed gives the same
+weights on every backend. What a unit's inputs are is counted for each kind of convolution: the
+channels of its group, one channel if it is depthwise, the maps that LeNet-5's table names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from keras_cnn_classics.layers import PartiallyConnectedConv2D, ScaledTanh
+from keras_cnn_classics.training._layers import (
+    Kernel,
+    as_array,
+    first_batches,
+    kernels,
+    layers_of,
+    matches,
+    outputs_through,
+)
+
+_ACTIVATIONS = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU, ScaledTanh)
+# Variables beside the kernels, each of which has an initializer of that name in its layer.
+_OTHERS = ("bias", "beta", "gamma", "moving_mean", "moving_variance")
+
+
+def initialize(model: Any, how: str = "he", seed: int = 0, **options: Any) -> None:
+    """Initializes a model by the name of a method.
+
+    Args:
+        model: A built model.
+        how: `"gaussian"`, `"glorot"`, `"he"`, `"orthogonal"`, `"zeros"` or `"lsuv"`; see the
+            functions of these names.
+        seed: Seed of what is drawn.
+        **options: Further arguments of the function, such as `data` for `lsuv`.
+
+    Raises:
+        ValueError: If there is no such method.
+    """
+    if how not in _METHODS:
+        raise ValueError(f"`how` must be one of {', '.join(_METHODS)}. Received: {how=}")
+    _METHODS[how](model, seed=seed, **options)
+
+
+def gaussian(
+    model: Any, *, std: float = 0.01, ones: str | Sequence[str] = (), seed: int = 0
+) -> None:
+    """Draws all kernels from one normal distribution, whatever their size.
+
+    Args:
+        model: A built model.
+        std: Standard deviation. Defaults to `0.01`; VGG has a variance of 0.01, which is 0.1.
+        ones: Name of layers whose biases begin at 1, in which `*` stands for anything, or several
+            names. For AlexNet these are conv2, conv4, conv5 and the hidden dense layers.
+        seed: Seed of what is drawn.
+
+    References:
+        - [Krizhevsky et al., 2012](https://papers.nips.cc/paper/4824), section 5
+    """
+    _draw(model, lambda rng, kernel, shape: rng.normal(0, std, shape), seed)
+    for layer in layers_of(model):
+        if matches(layer, ones) and getattr(layer, "bias", None) is not None:
+            layer.bias.assign(np.ones(layer.bias.shape))
+
+
+def glorot(model: Any, *, seed: int = 0) -> None:
+    """Uniform within `sqrt(6 / (fan_in + fan_out))`: the variances between forward and backward.
+
+    With linear units a layer multiplies the variance of what goes forward by
+    `fan_in * Var(w)`, and of the gradient that comes back by `fan_out * Var(w)`. Both cannot be 1:
+    `Var(w) = 2 / (fan_in + fan_out)`, a third of the squared bound, is between the two.
+
+    References:
+        - [Glorot and Bengio, 2010](https://proceedings.mlr.press/v9/glorot10a.html), equation 16
+    """
+
+    def draw(rng: np.random.Generator, kernel: Kernel, shape: Any) -> np.ndarray:
+        return rng.uniform(-1, 1, shape) * np.sqrt(6 / np.add(*_fans(kernel, shape)))
+
+    _draw(model, draw, seed)
+
+
+def he(model: Any, *, mode: str = "fan_in", seed: int = 0) -> None:
+    """Normal with the standard deviation `gain / sqrt(fan)`, which keeps the variance.
+
+    Let `y` be a unit's sum over `fan_in` inputs `x = f(y')`, where `y'` has the variance 1 and is
+    symmetric about 0. The weights are independent with mean 0, so `Var(y) = fan_in * Var(w) *
+    E[x^2]`, and `Var(y) = 1` asks for `Var(w) = gain^2 / fan_in` with `gain^2 = 1 / E[f(y')^2]`.
+    The gain is thus that of the activation *before* a layer: 2 squared for a ReLU, which loses half
+    of `E[y'^2]`, and 1 for the image and after a linear bottleneck. See `gain`.
+
+    The activation is looked for backwards from the layer's input, through batch normalization,
+    pools, sums and nested models, among layers and arguments of layers.
+
+    Args:
+        model: A built model.
+        mode: `"fan_in"` keeps the variance forward; `"fan_out"` that of the gradient, and is what
+            the code of many residual networks has.
+        seed: Seed of what is drawn.
+
+    Raises:
+        ValueError: If `mode` is neither of the two.
+
+    References:
+        - [He et al., 2015](https://arxiv.org/abs/1502.01852), section 2.2
+    """
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"`mode` must be 'fan_in' or 'fan_out'. Received: {mode=}")
+    gains = _input_gains(model)
+
+    def draw(rng: np.random.Generator, kernel: Kernel, shape: Any) -> np.ndarray:
+        fan = _fans(kernel, shape)[mode == "fan_out"]
+        # Nothing lies between the two kernels of a separable convolution.
+        factor = 1.0 if kernel.role == "pointwise" else gains.get(id(kernel.layer), math.sqrt(2))
+        return rng.normal(0, factor, shape) / np.sqrt(fan)
+
+    _draw(model, draw, seed)
+
+
+def gain(activation: Any) -> float:
+    """`1 / sqrt(E[f(y)^2])` for a standard normal `y`: what makes up for an activation `f`.
+
+    It is the square root of 2 for ReLU, of `2 / (1 + a^2)` for leaky and parametric ReLU of slope
+    `a`, 1 for linear, 1.59 for tanh (for which PyTorch has 5/3 by a rule of thumb), and found by
+    integration for any other function of one number.
+
+    Args:
+        activation: A function, its Keras name, or a layer; of a `PReLU` its mean slope counts.
+    """
+    y = np.linspace(-12, 12, 24001, dtype="float32")
+    if isinstance(activation, layers.PReLU):
+        slope = float(np.mean(as_array(activation.alpha)))
+        f = np.where(y < 0, slope * y, y)
+    else:
+        if not isinstance(activation, layers.Layer):
+            activation = keras.activations.get(activation)
+        f = as_array(activation(ops.convert_to_tensor(y)))
+    density = np.exp(-(y.astype("float64") ** 2) / 2) / math.sqrt(2 * math.pi)
+    return 1 / math.sqrt(float(np.sum(f**2 * density)) * 0.001)
+
+
+def orthogonal(model: Any, *, seed: int = 0) -> None:
+    """Kernels with orthonormal filters, or orthonormal inputs where there are more filters.
+
+    References:
+        - [Saxe et al., 2013](https://arxiv.org/abs/1312.6120), section 3
+    """
+
+    def draw(rng: np.random.Generator, kernel: Kernel, shape: Any) -> np.ndarray:
+        fan_in, blocks, out = shape
+        q, r = np.linalg.qr(rng.normal(size=(blocks, max(fan_in, out), min(fan_in, out))))
+        # The signs make it uniform among all such matrices.
+        q = q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :]
+        q = (q if fan_in >= out else q.swapaxes(1, 2)).transpose(1, 0, 2)
+        return q * np.sqrt(fan_in / _fans(kernel, shape)[0])
+
+    _draw(model, draw, seed)
+
+
+def zeros(model: Any, *, seed: int = 0) -> None:
+    """All kernels zero: to see why not. No gradient comes back through any of them.
+
+    The units of a layer are the same, and stay so; but for the last layer's bias, nothing learns.
+
+    Args:
+        model: A built model.
+        seed: Not used: nothing is drawn.
+    """
+    _draw(model, lambda rng, kernel, shape: np.zeros(shape), seed)
+
+
+def lsuv(
+    model: Any,
+    data: Any,
+    *,
+    batches: int = 1,
+    tolerance: float = 0.1,
+    max_iterations: int = 10,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Layer-sequential unit variance: orthonormal kernels, then scaled layer by layer on data.
+
+    In the order in which the network computes, what each layer gives before its activation gets
+    the variance 1 on the data, by a division of its kernel; the next layer sees that. One pass
+    does it for all of them, on branches and in nested models too. A layer that is used more than
+    once is scaled where it is used first.
+
+    Args:
+        model: A built model.
+        data: An array of inputs, or an iterable of batches `inputs` or `(inputs, ...)`.
+        batches: How many batches of an iterable to take. Defaults to `1`.
+        tolerance: How far from 1 a variance may be left. Defaults to `0.1`, the paper's.
+        max_iterations: Divisions of one kernel. Defaults to `10`.
+        seed: Seed of the orthonormal kernels.
+
+    Returns:
+        The variance of each layer in the end, by its name.
+
+    Raises:
+        ValueError: If what a layer gives is the same everywhere, and so has no variance.
+
+    References:
+        - [Mishkin and Matas, 2015](https://arxiv.org/abs/1511.06422), algorithm 1
+    """
+    orthogonal(model, seed=seed)
+    # Of the two kernels of a separable convolution the last one scales the output.
+    scaled = {id(kernel.layer): kernel for kernel in kernels(model)}
+    variances: dict[str, float] = {}
+
+    def variance_of(outputs: Any) -> float:
+        return float(np.var(as_array(outputs), dtype="float64"))
+
+    def scale(layer: Any, compute: Callable[[], Any]) -> Any:
+        outputs = compute()
+        if layer.name in variances:
+            return outputs
+        kernel, variance = scaled[id(layer)].variable, variance_of(outputs)
+        for _ in range(max_iterations):
+            if abs(variance - 1) < tolerance or not variance > 0:
+                break
+            kernel.assign(kernel / math.sqrt(variance))
+            outputs = compute()
+            variance = variance_of(outputs)
+        variances[layer.name] = variance
+        return outputs
+
+    with outputs_through([kernel.layer for kernel in scaled.values()], scale):
+        model(first_batches(data, batches), training=False)
+    dead = [name for name, variance in variances.items() if not variance > 0]
+    if dead:  # not raised in the pass, where Keras would put words around it
+        raise ValueError(
+            f"Layer {dead[0]!r} gives the same number everywhere on this data: it cannot be scaled "
+            "to unit variance. Give other data, or more of it."
+        )
+    return variances
+
+
+def from_shallower(
+    model: Any, shallower: Any, *, convolutions: int = 4, dense: int = 3
+) -> dict[str, str]:
+    """Copies a shallower net's first convolutions and last dense layers, as VGG's authors did.
+
+    Each of the first convolutions goes to the next one of the deeper net, in order, that has a
+    kernel of the same shape: VGG-11's second, from 64 channels to 128, to the third of VGG-16.
+    The dense layers are matched from the end in the same way. All other layers stay as they are:
+    initialize the model first.
+
+    Args:
+        model: The deeper model, built.
+        shallower: The shallower one, trained.
+        convolutions: How many convolutions to copy. Defaults to `4`, VGG's.
+        dense: How many dense layers. Defaults to `3`, VGG's.
+
+    Returns:
+        The name of the layer that was copied, for the name of each layer that it was copied to.
+
+    Raises:
+        ValueError: If the shallower model has fewer layers, or one has no place in the deeper
+            one; then nothing is copied.
+
+    References:
+        - [Simonyan and Zisserman, 2014](https://arxiv.org/abs/1409.1556), section 3.1
+    """
+    pairs = []
+    for kind, count in ((layers.Conv2D, convolutions), (layers.Dense, dense)):
+        theirs, ours = (
+            [k.layer for k in kernels(m) if isinstance(k.layer, kind)] for m in (shallower, model)
+        )
+        if len(theirs) < count:
+            raise ValueError(
+                f"{shallower.name!r} has {len(theirs)} layers of the kind {kind.__name__}, of "
+                f"which {count} shall be copied."
+            )
+        if kind is layers.Dense:  # from the end
+            theirs, ours = theirs[::-1], ours[::-1]
+        places = iter(ours)
+        for source in theirs[:count]:
+            shapes = [w.shape for w in source.weights]
+            target = next((o for o in places if [w.shape for w in o.weights] == shapes), None)
+            if target is None:
+                raise ValueError(
+                    f"Layer {source.name!r} of {shallower.name!r}, whose kernel has the shape "
+                    f"{tuple(source.kernel.shape)}, has no place left in {model.name!r}."
+                )
+            pairs.append((target, source))
+    for target, source in pairs:
+        target.set_weights(source.get_weights())
+    return {target.name: source.name for target, source in pairs}
+
+
+_METHODS: dict[str, Callable[..., Any]] = {
+    "gaussian": gaussian,
+    "glorot": glorot,
+    "he": he,
+    "orthogonal": orthogonal,
+    "zeros": zeros,
+    "lsuv": lsuv,
+}
+
+
+def _draw(
+    model: Any, draw: Callable[[np.random.Generator, Kernel, tuple[int, int, int]], Any], seed: int
+) -> None:
+    """Gives each kernel what `draw` makes in the shape (inputs, blocks, outputs of a block)."""
+    drawn = [(kernel, _shape(kernel)) for kernel in kernels(model)]
+    rng = np.random.default_rng(seed)
+    for kernel, shape in drawn:
+        values = np.asarray(draw(rng, kernel, shape), "float32")
+        kernel.variable.assign(values.reshape(kernel.variable.shape))
+    for layer in layers_of(model):
+        for name in _OTHERS:
+            variable = getattr(layer, name, None)
+            initializer = getattr(layer, f"{name}_initializer", None)
+            if variable is not None and initializer is not None:
+                variable.assign(initializer(variable.shape, dtype=variable.dtype))
+
+
+def _shape(kernel: Kernel) -> tuple[int, int, int]:
+    """Inputs of a unit, blocks that share no inputs or outputs, units in a block."""
+    shape, layer = tuple(kernel.variable.shape), kernel.layer
+    if isinstance(layer, PartiallyConnectedConv2D):  # each connection for itself
+        return math.prod(shape[:-1]), shape[-1], 1
+    if kernel.depthwise:
+        return math.prod(shape[:-2]), shape[-2], shape[-1]
+    known = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D)
+    if isinstance(layer, known) or kernel.role == "pointwise":
+        groups = getattr(layer, "groups", 1)
+        return math.prod(shape[:-1]), groups, shape[-1] // groups
+    raise ValueError(
+        f"The inputs of a unit of layer {layer.name!r}, a {type(layer).__name__}, are not known: "
+        "there is no rule for its kernel."
+    )
+
+
+def _fans(kernel: Kernel, shape: tuple[int, int, int]) -> tuple[Any, Any]:
+    """How many inputs a unit sees, and how many units an input reaches: numbers, or by block."""
+    rows = getattr(kernel.layer, "connections", None)
+    if rows is None:
+        return shape[0], shape[2] * math.prod(kernel.variable.shape[:-2])
+    maps = np.concatenate(rows)
+    seen = np.concatenate([[len(row)] * len(row) for row in rows])
+    reached = np.bincount(maps)[maps]
+    return shape[0] * seen[:, None], shape[0] * reached[:, None]
+
+
+def _input_gains(model: Any) -> dict[int, float]:
+    """The gain of the activation that each layer with kernels sees, by the layer's identity."""
+    outer: dict[int, Any] = {}  # what the inputs of nested models are given
+    for inner in layers_of(model):
+        if isinstance(inner, keras.Model) and inner._inbound_nodes:
+            given = inner._inbound_nodes[0].input_tensors
+            outer.update(zip(map(id, inner.inputs), given, strict=True))
+
+    def of(tensor: Any) -> float:
+        if id(tensor) in outer:
+            return of(outer[id(tensor)])
+        operation, node, place = tensor._keras_history
+        if isinstance(operation, keras.Model):
+            return of(operation.outputs[place])
+        if isinstance(operation, (*_ACTIVATIONS, layers.PReLU)):
+            return _finite(operation)
+        if hasattr(operation, "kernel_initializer") or hasattr(operation, "depthwise_initializer"):
+            return _finite(getattr(operation, "activation", None))
+        inputs = operation._inbound_nodes[node].input_tensors
+        return of(inputs[0]) if inputs else 1.0
+
+    return {
+        id(kernel.layer): of(kernel.layer._inbound_nodes[0].input_tensors[0])
+        for kernel in kernels(model)
+        if kernel.layer._inbound_nodes
+    }
+
+
+def _finite(activation: Any) -> float:
+    """A gain, 1 for what is no function of one number."""
+    function = getattr(activation, "activation", activation)
+    return 1.0 if function is keras.activations.softmax else gain(activation)
