@@ -17,6 +17,7 @@ import numpy as np
 
 from keras_cnn_classics.training import _snapshot
 from keras_cnn_classics.training._callback import Callback, callbacks_of
+from keras_cnn_classics.training.distribution.devices import is_chief
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
@@ -44,7 +45,8 @@ class TrainingState(Callback):
     that is damaged, say by a full disk, is left out with a warning, and the one before is taken. A
     state that cannot be written is a warning: training goes on.
 
-    Keras's own callbacks cannot be asked for their counters; take ours.
+    Keras's own callbacks cannot be asked for their counters; take ours. Of several workers the
+    chief saves, and all of them read, so the folder must be one that they share.
 
     Args:
         folder: Where to keep the states; made if it is not there. One run needs one folder.
@@ -184,6 +186,8 @@ class TrainingState(Callback):
         }
         if self._metrics is not None:
             state["variables"]["metrics"] = self._metrics
+        if not is_chief():  # all workers have read their variables, as TensorFlow wants it
+            return
         path = self.folder / f"epoch-{self._epoch:04d}-step-{self._steps:07d}.npz"
         try:
             _snapshot.write(path, state)

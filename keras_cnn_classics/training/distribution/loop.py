@@ -63,19 +63,15 @@ def fit(
     model.stop_training = False
     model.make_train_function()
     listening.on_train_begin()
-    iterator, end = iter(batches) if steps_per_epoch else None, _end_of_data()
+    endless = iter(batches) if steps_per_epoch else None
     logs: dict[str, Any] = {}
     for epoch in range(getattr(model, "_initial_epoch", None) or initial_epoch, epochs):
         model.reset_metrics()
         listening.on_epoch_begin(epoch)
-        for step in itertools.islice(itertools.count(), steps_per_epoch):
-            if step == 0 and not steps_per_epoch:
-                iterator = iter(batches)
+        # A step that takes its batch itself would still count it in the metrics after the last.
+        for step, batch in enumerate(itertools.islice(endless or iter(batches), steps_per_epoch)):
             listening.on_train_batch_begin(step)
-            try:
-                logs = model.train_function(iterator)
-            except end:
-                break
+            logs = model.train_function(iter([batch]))
             listening.on_train_batch_end(step, logs)
             if model.stop_training:
                 break
@@ -99,14 +95,10 @@ def evaluate(model: Any, x: Any, steps: int | None = None, callbacks: Any = None
     model.make_test_function()
     model.reset_metrics()
     iterator = iter(model.distribute_strategy.experimental_distribute_dataset(x))
-    end = _end_of_data()
     listening.on_test_begin()
-    for step in itertools.islice(itertools.count(), steps):
+    for step, batch in enumerate(itertools.islice(iterator, steps)):
         listening.on_test_batch_begin(step)
-        try:
-            logs = model.test_function(iterator)
-        except end:
-            break
+        logs = model.test_function(iter([batch]))
         listening.on_test_batch_end(step, logs)
     result = _numbers(model.get_metrics_result())
     listening.on_test_end(result)
@@ -225,12 +217,6 @@ def build(model: Any, batch: Any) -> None:
 
 def _dtype(value: Any) -> str:
     return str(keras.utils.standardize_dtype(value.dtype))
-
-
-def _end_of_data() -> tuple[type[Exception], ...]:
-    import tensorflow as tf
-
-    return StopIteration, tf.errors.OutOfRangeError
 
 
 def _length(dataset: Any) -> int | None:
