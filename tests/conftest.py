@@ -20,6 +20,21 @@ def pytest_addoption(parser):
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def two_devices():
+    """The processor as two devices, for the tests of distribution.
+
+    Devices can be made only before one is used, and every test may use one.
+    """
+    import keras
+
+    from keras_cnn_classics.training import distribution
+
+    if keras.backend.backend() in ("tensorflow", "jax"):
+        return distribution.strategy("mirrored", devices="cpu:2")
+    return None
+
+
 @pytest.fixture(autouse=True)
 def seed():
     """The same random numbers for a test whatever ran before it."""

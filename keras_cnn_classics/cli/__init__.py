@@ -56,7 +56,11 @@ def _options(
 app.command("list", epilog=DEBUG)(list_.list_models)
 app.command("show", epilog=DEBUG)(show.show)
 app.command("train", epilog=DEBUG)(train.train)
-app.command("launch", epilog=DEBUG)(launch.launch)
+app.command(
+    "launch",
+    epilog=DEBUG,
+    context_settings={"allow_interspersed_args": False},  # options of the command are its own
+)(launch.launch)
 app.command("evaluate", epilog=DEBUG)(evaluate.evaluate)
 app.command("predict", epilog=DEBUG)(predict.predict)
 app.command("demo", epilog=DEBUG)(demo.demo)

@@ -49,6 +49,8 @@ def launch(
     within a minute twice in the same way. Ctrl-C goes to all workers.
     """
     shares = _gpus(workers)
+    if "--debug" in sys.argv and not _is_script(command):
+        command = [*command, "--debug"]
     with _told() as told:
         code = supervise(command, shares, restarts, told)
     raise typer.Exit(code)
@@ -116,7 +118,7 @@ def _run(
     command: list[str], shares: list[dict[str, str]], attempt: int, told: Told
 ) -> tuple[int, int] | None:
     """Runs the job once: the rank and the code of the first worker that failed, or `None`."""
-    module = [] if command[0].endswith(".py") else ["-m", "keras_cnn_classics"]
+    module = [] if _is_script(command) else ["-m", "keras_cnn_classics"]
     hosts = [f"127.0.0.1:{port}" for port in _free_ports(len(shares))]
     running: list[subprocess.Popen[str]] = []
     readers = []
@@ -166,10 +168,15 @@ def _run(
             reader.join(timeout=5)
 
 
+def _is_script(command: list[str]) -> bool:
+    return command[0].endswith(".py")
+
+
 def _label(process: subprocess.Popen[str], rank: int) -> None:
     assert process.stdout
     for line in process.stdout:
-        print(f"[worker {rank}] {line}", end="" if line.endswith("\n") else "\n", flush=True)
+        sys.stdout.write(f"[worker {rank}] {line.rstrip()}\n")  # in one piece
+        sys.stdout.flush()
 
 
 def _stop(running: list[subprocess.Popen[str]]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-_CALLBACKS: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
+_CALLBACKS: weakref.WeakKeyDictionary[Any, list[weakref.ref[Any]]] = weakref.WeakKeyDictionary()
 
 
 class Callback(keras.callbacks.Callback):
@@ -22,8 +22,16 @@ class Callback(keras.callbacks.Callback):
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
-        if self not in (others := _CALLBACKS.setdefault(model, [])):
-            others.append(self)
+        others = _CALLBACKS.get(model, [])
+        _CALLBACKS[model] = [one for one in others if one() not in (None, self)]
+        _CALLBACKS[model].append(weakref.ref(self))
+
+    def companions(self) -> list[Callback]:
+        """The callbacks of this package in the same `fit`, this one too, in their order."""
+        listed = [one() for one in _CALLBACKS[self.model]]
+        # Keras gives all callbacks of one `fit` the same object; those of a `fit` that failed are
+        # on the list still.
+        return [one for one in listed if one is not None and one.params is self.params]
 
     def get_state(self) -> dict[str, Any]:
         """What the callback must know to go on: numbers, strings, lists, arrays, dicts of them."""
@@ -47,16 +55,6 @@ class Callback(keras.callbacks.Callback):
         """
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Leaves the list; what overrides this calls it."""
-        if self in (others := _CALLBACKS.get(self.model, [])):
-            others.remove(self)
-
-
-def callbacks_of(model: Any) -> list[Callback]:
-    """The callbacks of this package that the model is trained with, in their order."""
-    return list(_CALLBACKS.get(model, ()))
 
 
 @contextlib.contextmanager

@@ -142,7 +142,6 @@ class WeightAveraging(Callback):
             self.swap()
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        super().on_train_end(logs)
         if self.updates:
             self.swap()
 

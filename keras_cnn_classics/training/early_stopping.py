@@ -206,7 +206,6 @@ class EarlyStopping(Callback):
             self._stop(epoch, "; ".join(reasons))
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        super().on_train_end(logs)
         if self.reason:
             line = f"Epoch {self.stopped_epoch + 1}: stopped early, since {self.reason}."
         else:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from keras_cnn_classics.training._callback import Callback, callbacks_of
+from keras_cnn_classics.training._callback import Callback
 from keras_cnn_classics.training._rates import optimizers_of, rate_of
 from keras_cnn_classics.training.training_state import TrainingState
 
@@ -36,11 +35,11 @@ class FiniteLoss(Callback):
         rates = ", ".join(f"{rate_of(one):g}" for one in optimizers_of(self.model.optimizer))
         raise FloatingPointError(
             f"The loss is {loss} in epoch {self._epoch + 1}, step {batch + 1}, at a learning rate "
-            f"of {rates}. Lower it, or clip the gradients. {self._last_good(self.model)}"
+            f"of {rates}. Lower it, or clip the gradients. {self._last_good()}"
         )
 
-    def _last_good(self, model: Any) -> str:
-        states = [one for one in callbacks_of(model) if isinstance(one, TrainingState)]
+    def _last_good(self) -> str:
+        states = [one for one in self.companions() if isinstance(one, TrainingState)]
         if not states:
             return "No state was kept."
         latest = states[0].latest

@@ -17,7 +17,7 @@ import keras
 
 from keras_cnn_classics.data import ImageData
 from keras_cnn_classics.training import distribution
-from keras_cnn_classics.training._callback import Callback, callbacks_of, entered
+from keras_cnn_classics.training._callback import Callback, entered
 from keras_cnn_classics.training._files import write_json, written
 from keras_cnn_classics.training._rates import optimizers_of, rate_of
 from keras_cnn_classics.training.auxiliary import without_auxiliary
@@ -121,7 +121,7 @@ class Checkpoints(Callback):
 
     def save(self, name: str) -> None:
         """Saves the model beside its place, then moves it there in one step."""
-        with entered(callbacks_of(self.model), "as_used"):
+        with entered(self.companions(), "as_used"):
             if not is_chief():
                 self.model.get_weights()  # the chief waits until all of them are read
                 return

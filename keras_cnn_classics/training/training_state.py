@@ -16,8 +16,8 @@ import keras
 import numpy as np
 
 from keras_cnn_classics.training import _snapshot
-from keras_cnn_classics.training._callback import Callback, callbacks_of, entered
-from keras_cnn_classics.training.distribution import is_chief
+from keras_cnn_classics.training._callback import Callback, entered
+from keras_cnn_classics.training.distribution.devices import is_chief
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
@@ -104,7 +104,7 @@ class TrainingState(Callback):
     # -- Keras's events -----------------------------------------------------------------------
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        behind = callbacks_of(self.model)[callbacks_of(self.model).index(self) + 1 :]
+        behind = self.companions()[self.companions().index(self) + 1 :]
         if behind:
             names = ", ".join(type(one).__name__ for one in behind)
             raise ValueError(
@@ -165,7 +165,6 @@ class TrainingState(Callback):
         self._obey(save=False)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        super().on_train_end(logs)
         self.model._initial_epoch = None
         self._show_history()
         if self.data is not None:
@@ -219,7 +218,7 @@ class TrainingState(Callback):
         return state
 
     def _others(self) -> list[Callback]:
-        return [one for one in callbacks_of(self.model) if one is not self]
+        return [one for one in self.companions() if one is not self]
 
     # -- Going on -----------------------------------------------------------------------------
 
@@ -316,7 +315,6 @@ class TrainingState(Callback):
         if save:
             self._save()
         self._release_interrupts()
-        super().on_train_end()
         raise KeyboardInterrupt(
             f"Interrupted in epoch {self._epoch + 1} after step {self._steps}. The state is in "
             f"{self.latest}: run the same again, with the same folder, to go on from there."

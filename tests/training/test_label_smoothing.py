@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_cnn_classics as kcc
-from keras_cnn_classics.training import LabelSmoothing, SmoothedCrossentropy, _callback
+from keras_cnn_classics.training import LabelSmoothing, SmoothedCrossentropy
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(32, 6)).astype("float32")
@@ -142,7 +142,7 @@ def test_a_run_from_a_file_goes_on(tmp_path):
     class Killed(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if self.epoch == 2 and batch == 1:
-                assert _callback.callbacks_of(self.model) == [callback]
+                assert callback.companions() == [callback]
                 state.update(callback.get_state())
                 self.model.save(tmp_path / "model.keras")
                 raise InterruptedError

@@ -300,6 +300,17 @@ def test_it_must_be_the_last(tmp_path):
         network().fit(X, Y, verbose=0, callbacks=[TrainingState(tmp_path), FiniteLoss()])
 
 
+def test_callbacks_of_a_fit_that_failed_do_not_count(tmp_path):
+    model = network()
+    with pytest.raises(Killed):
+        run(tmp_path / "one", Kill(1), model=model)
+    stopping = EarlyStopping(patience=3)
+    state = TrainingState(tmp_path / "two")
+    model.fit(X, Y, epochs=1, verbose=0, validation_data=(X, Y), callbacks=[stopping, state])
+    assert state.companions() == [stopping, state]
+    assert state.latest is not None
+
+
 @pytest.mark.parametrize("settings", [{"save_freq": 0}, {"save_freq": "batch"}, {"data": X}])
 def test_wrong_arguments(tmp_path, settings):
     with pytest.raises(ValueError, match="Received"):

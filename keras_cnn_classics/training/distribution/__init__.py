@@ -10,8 +10,8 @@ Everything happens in one scope, whatever the backend:
         distribution.prepare(model)
         model.fit(batches, epochs=10)
 
-A batch of the data is the *global* batch: each replica (a device with its copy of the network) takes
-its share of it, so learning rates and schedules stay as they are on one device.
+A batch of the data is the *global* batch: each replica (a device with its copy of the network)
+takes its share of it, so learning rates and schedules stay as they are on one device.
 """
 
 from keras_cnn_classics.training.distribution.devices import (

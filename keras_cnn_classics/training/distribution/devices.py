@@ -53,13 +53,18 @@ def strategy(name: str = "auto", devices: str | None = None) -> Any:
         raise ValueError(f"`name` must be one of {known}. Received: {name!r}")
     kind, count = _parse(devices)
     backend = keras.backend.backend()
+    if workers() > 1 and name in ("none", "mirrored"):
+        raise ValueError(
+            f"TF_CONFIG names {workers()} workers: use 'multi-worker', or unset TF_CONFIG. "
+            f"Received: {name!r}"
+        )
     if name == "auto":
         name = _choose(kind, backend)
     if name == "none":
         if devices:
             raise ValueError(f"'none' takes one device, without `devices`. Received: {devices=}")
         return _OneDevice()
-    if backend not in ("tensorflow", "jax"):
+    if backend not in _DEVICES:
         raise ValueError(
             f"Keras trains on one device only with {backend}: use the strategy 'none', or the "
             f"backend tensorflow or jax (KERAS_BACKEND). Received: {name!r}"
@@ -71,7 +76,7 @@ def strategy(name: str = "auto", devices: str | None = None) -> Any:
                 f"without `devices`. Received: {devices=}"
             )
         return _multi_worker(backend)
-    names = (_tensorflow_devices if backend == "tensorflow" else _jax_devices)(kind, count)
+    names = _DEVICES[backend](kind, count)
     if not names or len(names) < (count or 1):
         raise ValueError(
             f"There are {len(names)} GPUs for the strategy 'mirrored': devices='cpu:2' tries it "
@@ -150,14 +155,13 @@ def _parse(devices: str | None) -> tuple[str | None, int | None]:
 
 
 def _choose(kind: str | None, backend: str) -> str:
-    if backend == "tensorflow" and not kind and workers() > 1:
+    if workers() > 1:
         return "multi-worker"
     if kind:
         return "mirrored"
-    if backend == "torch":
+    if backend not in _DEVICES:
         return "none"
-    found = (_tensorflow_devices if backend == "tensorflow" else _jax_devices)(None, None)
-    return "mirrored" if len(found) > 1 else "none"
+    return "mirrored" if len(_DEVICES[backend](None, None)) > 1 else "none"
 
 
 def _tensorflow_devices(kind: str | None, count: int | None) -> list[str]:
@@ -189,6 +193,9 @@ def _jax_devices(kind: str | None, count: int | None) -> list[str]:
         return found[:count]
     accelerators = [one for one in keras.distribution.list_devices() if not one.startswith("cpu")]
     return accelerators[:count]
+
+
+_DEVICES = {"tensorflow": _tensorflow_devices, "jax": _jax_devices}
 
 
 def _too_late(backend: str, what: str) -> RuntimeError:
@@ -227,8 +234,12 @@ def _slurm() -> dict[str, Any]:
     """What `TF_CONFIG` would be for the tasks of this Slurm step."""
     import tensorflow as tf
 
+    # The GPUs are Slurm's to deal out; but the resolver wants one for each task.
     resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
-        port_base=_SLURM_PORT, gpus_per_node=0, gpus_per_task=0, auto_set_gpu=False
+        port_base=_SLURM_PORT,
+        gpus_per_node=int(os.environ["SLURM_STEP_NUM_TASKS"]),
+        gpus_per_task=1,
+        auto_set_gpu=False,
     )
     cluster = resolver.cluster_spec().as_dict()
     kind, index = resolver.get_task_info()

@@ -63,19 +63,15 @@ def fit(
     model.stop_training = False
     model.make_train_function()
     listening.on_train_begin()
-    iterator = iter(batches) if steps_per_epoch else None
+    endless = iter(batches) if steps_per_epoch else None
     logs: dict[str, Any] = {}
     for epoch in range(getattr(model, "_initial_epoch", None) or initial_epoch, epochs):
         model.reset_metrics()
         listening.on_epoch_begin(epoch)
-        for step in itertools.islice(itertools.count(), steps_per_epoch):
-            if step == 0 and not steps_per_epoch:
-                iterator = iter(batches)
+        # A step that takes its batch itself would still count it in the metrics after the last.
+        for step, batch in enumerate(itertools.islice(endless or iter(batches), steps_per_epoch)):
             listening.on_train_batch_begin(step)
-            try:
-                logs = model.train_function(iterator)
-            except StopIteration:
-                break
+            logs = model.train_function(iter([batch]))
             listening.on_train_batch_end(step, logs)
             if model.stop_training:
                 break
@@ -100,12 +96,9 @@ def evaluate(model: Any, x: Any, steps: int | None = None, callbacks: Any = None
     model.reset_metrics()
     iterator = iter(model.distribute_strategy.experimental_distribute_dataset(x))
     listening.on_test_begin()
-    for step in itertools.islice(itertools.count(), steps):
+    for step, batch in enumerate(itertools.islice(iterator, steps)):
         listening.on_test_batch_begin(step)
-        try:
-            logs = model.test_function(iterator)
-        except StopIteration:
-            break
+        logs = model.test_function(iter([batch]))
         listening.on_test_batch_end(step, logs)
     result = _numbers(model.get_metrics_result())
     listening.on_test_end(result)
@@ -200,23 +193,30 @@ class _Symbolic(keras.Operation):
         return self.function(*args)
 
 
-def build(model: Any, element_spec: Any) -> None:
-    """Makes all variables of training, which cannot be made within a step."""
+def build(model: Any, batch: Any) -> None:
+    """Makes all variables of training, which cannot be made within a step.
+
+    Args:
+        model: A compiled model.
+        batch: `(x, y)` or `(x, y, sample_weight)`, of anything with a shape and a type.
+    """
+
+    def all_of_it(x: Any, y: Any, weights: Any) -> Any:
+        outputs = model(x, training=False)
+        model.compute_loss(x, y, outputs, weights, training=False)
+        return model.compute_metrics(x, y, outputs, weights)
+
     with model.distribute_strategy.scope():
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
-        x, y, weights = keras.utils.unpack_x_y_sample_weight(
-            keras.tree.map_structure(
-                lambda spec: keras.KerasTensor(spec.shape, spec.dtype.name), element_spec
-            )
+        symbols = keras.tree.map_structure(
+            lambda v: v if v is None else keras.KerasTensor((None, *v.shape[1:]), _dtype(v)), batch
         )
+        _Symbolic(all_of_it).compute_output_spec(*keras.utils.unpack_x_y_sample_weight(symbols))
 
-        def both(x: Any, y: Any, weights: Any) -> Any:
-            outputs = model(x, training=False)
-            model.compute_loss(x, y, outputs, weights, training=False)
-            return model.compute_metrics(x, y, outputs, weights)
 
-        _Symbolic(both).compute_output_spec(x, y, weights)
+def _dtype(value: Any) -> str:
+    return str(keras.utils.standardize_dtype(value.dtype))
 
 
 def _length(dataset: Any) -> int | None:

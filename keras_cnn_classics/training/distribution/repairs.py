@@ -57,7 +57,7 @@ def prepare(model: Any, *, synchronize_batch_norm: bool = True) -> Any:
     if keras.backend.backend() == "jax":
         return _prepare_jax(model)
     strategy, base = model.distribute_strategy, type(model)
-    several_workers = _has_several_workers(strategy)
+    built_for: Any = None
     norms = [
         layer
         for layer in model._flatten_layers()
@@ -67,6 +67,21 @@ def prepare(model: Any, *, synchronize_batch_norm: bool = True) -> Any:
         for value in vars(layer).values():
             if isinstance(value, keras.random.SeedGenerator):
                 value.next = functools.partial(_draw, value)
+
+    def build(iterator: Any = None, data_batch: Any = None) -> None:
+        # Keras adds the replicas' shares of a first batch up, which fails among several workers,
+        # and for shares that differ.
+        nonlocal built_for
+        if built_for is (loss := model.metrics[0]):  # which every `compile` makes anew
+            return
+        if iterator is not None:
+            _, _, batches = next(iter(iterator))
+            data_batch = next(batches)
+        share = keras.tree.map_structure(
+            lambda v: strategy.experimental_local_results(v)[0], data_batch
+        )
+        loop.build(model, share)
+        built_for = loss
 
     def make_train_function(force: bool = False) -> None:
         if model.train_function is None or force:
@@ -79,9 +94,10 @@ def prepare(model: Any, *, synchronize_batch_norm: bool = True) -> Any:
         check(model)
         return base.fit(model, *args, **kwargs)
 
+    model._maybe_symbolic_build = build
     model.make_train_function = make_train_function
     model.fit = fit
-    if several_workers:
+    if _has_several_workers(strategy):
         _prepare_workers(model)
     return model
 
@@ -261,11 +277,11 @@ def _synchronized(norms: list[Any]) -> Callable[[], contextlib.AbstractContextMa
 def _prepare_workers(model: Any) -> None:
     """Lets `fit` and `evaluate` run among several workers.
 
-    Keras 3.15 fails when it looks at the first batch to build the rest of the model, and when it
-    averages the logs. The first is done here; a Keras that does not let us has our own loop.
+    Keras 3.15 fails when it builds by the first batch, and when it averages the logs. A Keras that
+    does not let us build it has our own loop.
     """
     base = type(model)
-    own_loop = not hasattr(model, "_maybe_symbolic_build")
+    own_loop = not hasattr(base, "_maybe_symbolic_build")
 
     def make_test_function(force: bool = False) -> None:
         if model.test_function is None or force:
@@ -278,19 +294,16 @@ def _prepare_workers(model: Any) -> None:
         if own_loop:
             return loop.fit(model, x, *args, **kwargs)
         x = loop.shared_out(x, model.distribute_strategy.num_replicas_in_sync)
-        loop.build(model, x.element_spec)
         kwargs["callbacks"] = on_chief(kwargs.get("callbacks"))
         return base.fit(model, x, *args, **kwargs)
 
     @functools.wraps(model.evaluate)
     def evaluate(x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        check(model)
         if own_loop:
             return loop.evaluate(model, x, *args, **kwargs)
-        x = loop.shared_out(x)
-        loop.build(model, x.element_spec)
-        return base.evaluate(model, x, *args, **kwargs)
+        return base.evaluate(model, loop.shared_out(x), *args, **kwargs)
 
-    model._maybe_symbolic_build = lambda **_: None
     model.make_test_function = make_test_function
     model.fit = fit
     model.evaluate = evaluate

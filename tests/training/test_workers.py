@@ -1,0 +1,69 @@
+"""Two workers of this machine, one of which is killed."""
+
+import csv
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="several workers need TensorFlow"
+)
+SCRIPT = pathlib.Path(__file__).with_name("workers.py")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The folder of two workers, what the launcher said, and the folder of one process."""
+    two, one = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("one")
+    plain = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
+    alone = subprocess.Popen([sys.executable, SCRIPT, one], env={**plain, "KCC_RESTARTS": "0"})
+    command = [sys.executable, "-m", "keras_cnn_classics", "launch", "--workers", "2", "--", SCRIPT]
+    done = subprocess.run(
+        [*command, two], capture_output=True, text=True, check=False, timeout=300, env=plain
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    assert alone.wait(timeout=300) == 0
+    return two, done, one
+
+
+def weights(folder, name):
+    with np.load(folder / f"{name}.npz") as file:
+        return [file[key] for key in file]
+
+
+@pytest.mark.parametrize("name", ["fit", "loop"])
+def test_two_workers_give_what_one_process_gives(runs, name):
+    two, _, one = runs
+    for ours, theirs in zip(weights(two, name), weights(one, "fit"), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=3e-7)
+    found, expected = (json.loads((folder / f"{name}.json").read_text()) for folder in (two, one))
+    assert found.keys() == expected.keys()
+    *evaluated, predicted = found.pop("evaluated")
+    *known, answers = expected.pop("evaluated")
+    np.testing.assert_allclose(evaluated, known, atol=1e-6)
+    np.testing.assert_allclose(predicted, answers, atol=1e-6)
+    for key, values in found.items():
+        np.testing.assert_allclose(values, expected[key], atol=1e-6, err_msg=key)
+
+
+def test_a_job_whose_worker_was_killed_ends_as_if_it_was_not(runs):
+    folder, launched, _ = runs
+    assert re.search(r"worker \d (was ended|failed)", launched.stderr)
+    begun = re.findall(r"\[worker 0\] epoch (\d) begins", launched.stdout)
+    assert begun == ["0", "1", "1", "2"]  # the second epoch was begun again
+    for ours, theirs in zip(weights(folder, "killed"), weights(folder, "fit"), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    found, expected = (json.loads((folder / f"{n}.json").read_text()) for n in ("killed", "fit"))
+    assert found == expected
+
+
+def test_only_the_chief_writes(runs):
+    with (runs[0] / "fit.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "2"]

@@ -1,0 +1,82 @@
+"""What each of two workers does in `test_workers`: train undisturbed, and with one of them killed.
+
+Run by `keras-cnn-classics launch`; the chief leaves its findings in a folder.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_cnn_classics import training
+from keras_cnn_classics.training import distribution
+
+FOLDER, RESTARTS = pathlib.Path(sys.argv[1]), int(os.environ["KCC_RESTARTS"])
+BATCH, EPOCHS = 16, 3
+
+
+def network():
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 3, padding="same", kernel_regularizer="l2")(inputs)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.8)(x))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(4, activation="softmax")(x))
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9, global_clipnorm=0.5)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return distribution.prepare(model)
+
+
+def batches(count, **options):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(64, 8, 8, 3)).astype("float32")[:count]
+    y = random.integers(0, 4, 64).astype("int32")[:count]
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH, **options)
+
+
+class Killed(keras.callbacks.Callback):
+    """Dies in the middle of the second epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+        print("epoch", epoch, "begins", flush=True)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not (RESTARTS or distribution.is_chief()) and (self.epoch, batch) == (1, 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train(name, callbacks, fit=None):
+    model = network()
+    data = batches(64, drop_remainder=True)
+    options = {"epochs": EPOCHS, "verbose": 0, "validation_data": batches(59)}
+    csv = keras.callbacks.CSVLogger(FOLDER / f"{name}.csv", append=True)
+    if fit:
+        history = fit(model, data, callbacks=[csv, *callbacks], **options)
+    else:
+        history = model.fit(data, shuffle=False, callbacks=[csv, *callbacks], **options)
+    if distribution.is_chief():
+        np.savez(FOLDER / f"{name}.npz", *model.get_weights())
+        predicted = history.history | {"evaluated": model_results(model)}
+        (FOLDER / f"{name}.json").write_text(json.dumps(predicted))
+    else:
+        model_results(model)
+
+
+def model_results(model):
+    """All workers must ask together."""
+    evaluated = model.evaluate(batches(59), verbose=0)
+    images = batches(59).map(lambda x, _: x)
+    return [*evaluated, model.predict(images, verbose=0).tolist()]
+
+
+with distribution.strategy("auto").scope():
+    if not RESTARTS:
+        train("fit", [])
+        train("loop", [], distribution.fit)
+    train("killed", [Killed(), training.TrainingState(FOLDER / "state")])
