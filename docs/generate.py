@@ -1,4 +1,7 @@
-"""Writes from the registry what documents say: docs/models.md, docs/weights.md, README.md's table.
+"""Writes what documents say of tables in the code.
+
+From the registry docs/models.md, docs/weights.md and README.md's table, from the recipes
+docs/recipes.md.
 
 With `--check` it writes nothing and names the files that are out of date.
 """
@@ -56,6 +59,25 @@ Files have the hash that their publisher states, which is compared; of PyTorch's
 beginning of it, the Hugging Face hub tells it with the file, and for Keras's MobileNets there is
 none: of these it is only seen that they are whole. Those that end in `.pth` or `.th` need PyTorch
 to be converted, once; the others do not.
+"""
+
+
+RECIPES = """\
+<!-- Written by docs/generate.py from the recipes: change these, then `make docs`. -->
+
+# Recipes
+
+How the papers trained their networks, as `training.recipe(name)` gives it, for the networks named
+and by the recipe's own name. A number stands where the paper has it, in the section named; one
+without a section is not in the paper, and ours. The results are those that the papers print.
+
+```
+keras-cnn-classics train ResNet20 --data cifar10 --recipe paper
+keras-cnn-classics train ResNet20 --data cifar10 --recipe paper --scale 0.1 --batch-size 32
+```
+
+`--scale` is a factor on the epochs and all that is counted in them, and with another batch the
+learning rate changes by the linear rule. [Training](training.md) has the same in Python.
 """
 
 
@@ -163,6 +185,31 @@ def weights_page() -> str:
     return f"{WEIGHTS}\n{table(columns, rows)}\n"
 
 
+def recipes_page() -> str:
+    from keras_cnn_classics import training
+    from keras_cnn_classics.training.recipes import PAPERS
+
+    trained: dict[str, list[str]] = {name: [] for name in PAPERS}
+    for name in kcc.list_models():
+        if training.has_paper_recipe(kcc.get_builder(name).spec):
+            trained[training.recipe(name).name].append(f"`{name}`")
+    columns = {
+        "Setting": lambda row: row[0],
+        "Value": lambda row: row[1],
+        "Section": lambda row: row[2] or "-",
+    }
+    parts = [RECIPES]
+    for name, recipe in PAPERS.items():
+        paper, _, url = recipe.source.rpartition(", ")
+        parts += [
+            f"## {name}\n",
+            f"[{paper}]({url})."
+            + (f" For {', '.join(trained[name])}.\n" if trained[name] else "\n"),
+            table(columns, training.describe(recipe)) + "\n",
+        ]
+    return "\n".join(parts)
+
+
 def bold_if_plain(spec: ModelSpec, tag: str) -> str:
     plain = spec.weights.get(tag.partition("/")[0])
     return f"**`{tag}`**" if spec.weights[tag] is plain else f"`{tag}`"
@@ -192,6 +239,7 @@ def documents(root: Path) -> dict[Path, str]:
     return {
         root / "docs" / "models.md": models_page(),
         root / "docs" / "weights.md": weights_page(),
+        root / "docs" / "recipes.md": recipes_page(),
         root / "README.md": f"{before}{BEGIN}\n{readme_table()}\n{END}{after}",
     }
 

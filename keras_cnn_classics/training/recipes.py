@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from typing import Any
 
 from keras_cnn_classics import registry
 from keras_cnn_classics.registry import ModelSpec
@@ -80,11 +79,13 @@ _ALEXNET = Recipe(
     resize="crop",
     resize_side=_256,
     augmentation=("alexnet",),
-    protocol="10 crops of 224 x 224 and their mirror images out of 256 x 256, mean of the softmax",
+    dropout="0.5 in the two hidden dense layers",
+    protocol="5 crops of 224 x 224 out of 256 x 256 and their mirror images, mean of the softmax",
     result=(
         "ILSVRC-2010 test: top-1 37.5 %, top-5 17.0 %; ILSVRC-2012 validation: 40.7 % and 18.2 %"
     ),
     sections={
+        "dropout": "4.2",
         "optimizer": "5",
         "momentum": "5",
         "learning_rate": "5",
@@ -113,9 +114,11 @@ _ZFNET = Recipe(
     resize="crop",
     resize_side=_256,
     augmentation=("alexnet",),
-    protocol="10 crops as AlexNet's",
+    dropout="0.5 in the two hidden dense layers",
+    protocol="10 crops, as AlexNet's",
     result="one network, ILSVRC-2012 validation: top-1 38.4 %, top-5 16.5 %",
     sections={
+        "dropout": "3",
         "optimizer": "3",
         "momentum": "3",
         "learning_rate": "3",
@@ -145,9 +148,11 @@ _VGG = Recipe(
     resize="crop",
     resize_side=384 / 224,
     augmentation=("vgg",),
+    dropout="0.5 in the two hidden dense layers",
     protocol="the network slid over images of several sizes, and of their mirror images; mean",
     result="ILSVRC-2012 validation, one network: VGG16 24.8 % and 7.5 %, VGG19 24.8 % and 7.5 %",
     sections={
+        "dropout": "3.1",
         "optimizer": "3.1",
         "momentum": "3.1",
         "learning_rate": "3.1",
@@ -177,9 +182,11 @@ _NIN = Recipe(
     initialization=("gaussian", {"std": 0.05}),
     resize="crop",
     augmentation=("cifar",),
+    dropout="0.5 after all mlpconv layers but the last",
     protocol="one view",
     result="CIFAR-10: 10.41 % wrong; 8.81 % with translated and mirrored training images",
     sections={
+        "dropout": "4",
         "optimizer": "4",
         "decay": "4: by 10 twice, when the training accuracy stands still",
         "batch_size": "4",
@@ -205,9 +212,11 @@ _GOOGLENET = Recipe(
     resize="crop",
     resize_side=_256,
     augmentation=("googlenet",),
+    dropout="0.4 before the classifier, 0.7 in the auxiliary ones",
     protocol="144 crops of 4 sizes, mean of the softmax; 7 networks",
     result="ILSVRC-2014 validation, top-5: 10.07 % with one crop, 6.67 % with 144 and 7 networks",
     sections={
+        "dropout": "5",
         "momentum": "6",
         "decay": "6: by 4 % every 8 epochs",
         "average": "6",
@@ -293,12 +302,14 @@ _RESNET = Recipe(
     resize="crop",
     resize_side=_256,
     augmentation=("resnet",),
+    dropout="none",
     protocol="10 crops; for the best results the network slid over images of 5 sizes",
     result=(
         "ILSVRC-2012 validation, 10 crops, top-1 and top-5: ResNet34 24.52 % and 7.46 %, ResNet50 "
         "22.85 % and 6.71 %, ResNet101 21.75 % and 6.05 %, ResNet152 21.43 % and 5.71 %"
     ),
     sections={
+        "dropout": "3.4",
         "optimizer": "3.4",
         "momentum": "3.4",
         "learning_rate": "3.4",
@@ -549,9 +560,11 @@ _EFFICIENTNET = Recipe(
     resize="crop",
     resize_side=8 / 7,
     augmentation=("random-resized-crop", "flip", "randaugment"),
+    dropout="0.2 for B0 to 0.5 for B7",
     protocol="one crop of the centre",
     result="ILSVRC-2012 validation, top-1: EfficientNetB0 22.9 %, EfficientNetB7 15.7 %",
     sections={
+        "dropout": "5.2",
         "optimizer": "5.2",
         "momentum": "5.2",
         "learning_rate": "5.2",
@@ -663,8 +676,8 @@ def _paper(model: str | ModelSpec) -> Recipe:
     return PAPERS[name]
 
 
-def describe(one: Recipe) -> list[tuple[str, Any, str]]:
-    """The settings that matter, with where each stands: name, value, section."""
+def describe(one: Recipe) -> list[tuple[str, str, str]]:
+    """The settings that matter, for people: name, value, and where it stands in the source."""
     shown = []
     for item in dataclasses.fields(one):
         value = getattr(one, item.name)
@@ -672,5 +685,12 @@ def describe(one: Recipe) -> list[tuple[str, Any, str]]:
             continue
         if value == item.default and item.name not in one.sections:
             continue
-        shown.append((item.name, value, one.sections.get(item.name, "")))
+        if item.name == "initialization":
+            how, options = value
+            value = " ".join([how, *(f"{key}={option}" for key, option in options.items())])
+        elif isinstance(value, tuple):
+            value = ", ".join(value)
+        elif isinstance(value, float):
+            value = f"{value:g}"
+        shown.append((item.name.replace("_", " "), str(value), one.sections.get(item.name, "")))
     return shown

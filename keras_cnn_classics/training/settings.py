@@ -38,12 +38,18 @@ class Constant(Decay):
 
     kind = "constant"
 
+    def __str__(self) -> str:
+        return "it stays"
+
 
 @dataclass(frozen=True)
 class Cosine(Decay):
     """It falls to zero along half a cosine."""
 
     kind = "cosine"
+
+    def __str__(self) -> str:
+        return "along half a cosine to 0"
 
     def rate(self, start: float, epochs: float, steps_per_epoch: int) -> Any:
         steps = max(1, round(epochs * steps_per_epoch))
@@ -57,6 +63,9 @@ class Steps(Decay):
     kind = "steps"
     at: tuple[float, ...]
     factor: float = 0.1
+
+    def __str__(self) -> str:
+        return f"times {self.factor:g} after epochs {', '.join(f'{one:g}' for one in self.at)}"
 
     def scaled(self, scale: float) -> Decay:
         return dataclasses.replace(self, at=tuple(scale * one for one in self.at))
@@ -78,6 +87,9 @@ class Staircase(Decay):
     factor: float
     every: float
 
+    def __str__(self) -> str:
+        return f"times {self.factor:g} every {self.every:g} epochs"
+
     def scaled(self, scale: float) -> Decay:
         return dataclasses.replace(self, every=scale * self.every)
 
@@ -98,6 +110,12 @@ class Plateau(Decay):
     drops: int = 3
     factor: float = 0.1
     patience: int = 5
+
+    def __str__(self) -> str:
+        return (
+            f"times {self.factor:g} on a plateau of {self.patience} epochs, {self.drops} times; "
+            "the next plateau ends training"
+        )
 
     def scaled(self, scale: float) -> Decay:
         return dataclasses.replace(self, patience=max(1, round(scale * self.patience)))
@@ -145,7 +163,7 @@ class Recipe:
         auxiliary: Weight of each auxiliary loss; the network is then trained with them.
         initialization: Method of `training.initialize` and its options, or `None` for what the
             layers name.
-        options: Options of the network that the paper trained with and the builder's defaults lack.
+        dropout: What dropout the network has, which is the builder's default.
         augmentation: Names of `data.augmentation.named`.
         resize_side: Shorter side that images are scaled to for the test, as a multiple of the
             image size; 256 / 224 in most papers.
@@ -175,7 +193,7 @@ class Recipe:
     average: str | float | None = None
     auxiliary: float | None = None
     initialization: tuple[str, Mapping[str, Any]] | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    dropout: str = ""
     augmentation: tuple[str, ...] = ()
     resize_side: float | None = None
     protocol: str = ""

@@ -45,9 +45,9 @@ def test_what_a_recipe_says_of_itself(name):
     assert one.protocol
     assert one.source.split(", http")[0][-4:].isdigit()
     shown = {field: (value, section) for field, value, section in training.describe(one)}
-    assert shown["learning_rate"][0] == one.learning_rate
+    assert shown["learning rate"][0] == f"{one.learning_rate:g}"
     for field in one.sections:
-        assert field in shown, field
+        assert field.replace("_", " ") in shown, field
 
 
 @pytest.mark.parametrize(
