@@ -74,12 +74,20 @@ def _take_away(folder: Path) -> None:
     """Takes away what a run has left in a folder, and nothing else."""
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
-    for pattern in (f"{LOG}/*/events.out.tfevents.*", f"{STATE}/epoch-*-step-*.npz"):
-        for left in folder.glob(pattern):
-            left.unlink()
-    for emptied in (*folder.glob(f"{LOG}/*"), folder / LOG, folder / STATE, folder):
+    _take_away_state(folder)
+    for events in folder.glob(f"{LOG}/*/events.out.tfevents.*"):
+        events.unlink()
+    for emptied in (*folder.glob(f"{LOG}/*"), folder / LOG, folder):
         with contextlib.suppress(OSError):  # it is not empty, or not there
             emptied.rmdir()
+
+
+def _take_away_state(folder: Path) -> None:
+    """Takes away what only an unfinished run needs, which is several times a network's size."""
+    for left in (folder / STATE).glob("epoch-*-step-*.npz"):
+        left.unlink()
+    with contextlib.suppress(OSError):
+        (folder / STATE).rmdir()
 
 
 class Checkpoints(Callback):
@@ -207,9 +215,9 @@ def train(
     """Trains a model and leaves its files in a folder.
 
     The files are `last.keras` and `best.keras` (the best on the validation split, or the last if
-    there is none), `history.csv`, `tensorboard/`, `summary.json` and `state/`, all of them up to
-    date after each epoch. A run that was killed goes on from `state/` with `resume`. An
-    interruption from the keyboard ends training after the step, and leaves the model as it is at
+    there is none), `history.csv`, `tensorboard/`, `summary.json` and, until it is finished,
+    `state/`, all of them up to date after each epoch. A run that was killed goes on from `state/`
+    with `resume`; one that is finished stays as it is. An interruption from the keyboard ends training after the step, and leaves the model as it is at
     that moment in `last.keras`. A run that is replaced is taken away when training starts, not
     before. In the end the model has the weights of `best.keras`.
 
@@ -255,7 +263,10 @@ def train(
     }
     folder = Path(folder)
     if resume and (folder / SUMMARY).exists():
-        _check_same(folder, facts)
+        begun = _begun(folder, facts)
+        if begun["finished"]:
+            network.load_weights(folder / "best.keras")
+            return begun
     else:
         resume = False
         check_folder(folder, overwrite=overwrite)
@@ -327,7 +338,10 @@ def train(
         results: dict[str, Any] = {}
         if data.test is not None:
             results["test"] = _test(network, data.test, one_hot)
-        return describe(finished=True, **results)
+        summary = describe(finished=True, **results)
+        if is_chief():
+            _take_away_state(folder)
+        return summary
     except KeyboardInterrupt:
         if learning:
             checkpoints.save("last.keras")
@@ -341,9 +355,9 @@ def train(
         raise FloatingPointError(f"{error} {best}") from None
 
 
-def _check_same(folder: Path, facts: dict[str, Any]) -> None:
-    """Refuses to go on with a run that was begun otherwise."""
-    begun = json.loads((folder / SUMMARY).read_text())
+def _begun(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """The summary of the run in a folder, which must have begun in the same way."""
+    begun: dict[str, Any] = json.loads((folder / SUMMARY).read_text())
     now = json.loads(json.dumps(facts))
     other = [name for name, value in now.items() if begun.get(name) != value]
     if other:
@@ -351,6 +365,7 @@ def _check_same(folder: Path, facts: dict[str, Any]) -> None:
             f"The run in {folder} was begun with another {', '.join(other)}. Give the same again, "
             "or begin anew in another folder or by overwrite=True (--overwrite)."
         )
+    return begun
 
 
 def _test(network: Any, test: Any, one_hot: bool) -> dict[str, float]:

@@ -125,6 +125,75 @@ def test_train_leaves_everything(trained):
     assert keras.saving.load_model(trained / "last.keras").count_params() == 60_840
 
 
+def test_show_prints_the_papers_recipe(run):
+    _, out, _ = run("show", "ResNet20")
+    assert "The paper's recipe" in out
+    assert "batch size: 128 (section 4.2)" in out
+    assert "times 0.1 after epochs 91, 136.5" in out
+    _, out, _ = run("show", "SqueezeNet1_0")
+    assert "The paper's recipe" not in out
+
+
+def test_a_run_that_was_killed_goes_on(tmp_path):
+    command = [sys.executable, "-m", "keras_cnn_classics", "train", "LeNet5", "--data", "digits"]
+    command += ["--epochs", "3", "--batch-size", "16", "--augment", "affine", "--save-every", "3"]
+    whole = subprocess.run([*command, "--output", tmp_path / "whole"], check=False)
+    assert whole.returncode == 0
+    part = [*command, "--output", tmp_path / "part"]
+    process = subprocess.Popen(part, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (list((tmp_path / "part").glob("state/epoch-0001-step-*[1-9].npz"))):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    again = subprocess.run([*part, "--resume"], check=False)
+    assert again.returncode == 0
+    one, two = ((tmp_path / name / "history.csv").read_text() for name in ("whole", "part"))
+    assert one == two
+    one, two = (
+        keras.saving.load_model(tmp_path / name / "last.keras").get_weights()
+        for name in ("whole", "part")
+    )
+    for ours, theirs in zip(one, two, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_papers_recipe_with_auxiliary_classifiers(run, tmp_path):
+    folder = tmp_path / "run"
+    options = ["-o", "width=0.25", "--size", "96", "--scale", "0.001", "--batch-size", "16"]
+    command = ["train", "GoogLeNet", "--data", "digits", "--recipe", "paper", *options]
+    code, _, errors = run(*command, "--output", folder)
+    assert code == 0, errors
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["recipe"]["auxiliary"] == 0.3
+    assert "aux" not in summary["options"]
+    assert "val_predictions_accuracy" in summary["best"]
+    best = keras.saving.load_model(folder / "best.keras")
+    assert best.output_shape == (None, 10)
+    weights = ["--weights", folder / "best.keras", "--data", "digits", "--json"]
+    code, out, errors = run("evaluate", "GoogLeNet", *weights)
+    assert code == 0, errors
+    error = json.loads(out)["top1_error"]
+    assert error == pytest.approx(summary["test"]["error_percent"], abs=0.2)
+
+
+def test_two_devices(tmp_path):
+    command = [sys.executable, "-m", "keras_cnn_classics", "train", "LeNet5", "--data", "digits"]
+    command += ["--epochs", "1", "--devices", "cpu:2", "--output", tmp_path / "run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["replicas"] == 2
+    assert summary["finished"]
+
+
+def test_train_refuses_what_contradicts(run, tmp_path):
+    command = ["train", "LeNet5", "--data", "digits", "--output", tmp_path / "run"]
+    fails(run(*command, "--overwrite", "--resume"), 2, "contradict")
+    fails(run(*command, "--augment", "rotate"), 1, "An augmentation is one of")
+    fails(run("train", "Xception", "--data", "digits", "--recipe", "paper"), 1, "is not here")
+
+
 def test_evaluate_agrees_with_the_summary(run, trained):
     best = trained / "best.keras"
     code, out, _ = run("evaluate", "LeNet5", "--weights", best, "--data", "digits", "--json")
