@@ -164,9 +164,9 @@ def reestimate_batch_norm(model: Any, data: Iterable[Any], batches: int | None =
 
     While a network is trained these are moving averages, of weights that have changed since; after
     an average of weights they fit none. Here they are the mean and the variance of all numbers
-    that reach each layer, in one pass through the data in training mode, exactly as if all batches
-    were one. In that pass each layer normalizes by its own batch, as it does in training, and
-    dropout is on. Frozen layers keep theirs.
+    that reach each layer in one pass through the data, exactly, whatever the sizes of the batches.
+    The pass is in training mode: what reaches a layer was normalized batch by batch by the layers
+    before it, and dropout is on. Frozen layers keep theirs.
 
     Args:
         model: A built model. Nothing else of it changes, nor does the random state.

@@ -57,7 +57,7 @@ def gaussian(
 
     Args:
         model: A built model.
-        std: Standard deviation. Defaults to `0.01`; VGG has a variance of 0.01, which is 0.1.
+        std: Standard deviation. Defaults to `0.01`. VGG has 0.1, the root of its variance.
         ones: Name of layers whose biases begin at 1, in which `*` stands for anything, or several
             names. For AlexNet these are conv2, conv4, conv5 and the hidden dense layers.
         seed: Seed of what is drawn.
@@ -78,6 +78,10 @@ def glorot(model: Any, *, seed: int = 0) -> None:
     `fan_in * Var(w)`, and of the gradient that comes back by `fan_out * Var(w)`. Both cannot be 1:
     `Var(w) = 2 / (fan_in + fan_out)`, a third of the squared bound, is between the two.
 
+    Args:
+        model: A built model.
+        seed: Seed of what is drawn.
+
     References:
         - [Glorot and Bengio, 2010](https://proceedings.mlr.press/v9/glorot10a.html), equation 16
     """
@@ -94,8 +98,8 @@ def he(model: Any, *, mode: str = "fan_in", seed: int = 0) -> None:
     Let `y` be a unit's sum over `fan_in` inputs `x = f(y')`, where `y'` has the variance 1 and is
     symmetric about 0. The weights are independent with mean 0, so `Var(y) = fan_in * Var(w) *
     E[x^2]`, and `Var(y) = 1` asks for `Var(w) = gain^2 / fan_in` with `gain^2 = 1 / E[f(y')^2]`.
-    The gain is thus that of the activation *before* a layer: 2 squared for a ReLU, which loses half
-    of `E[y'^2]`, and 1 for the image and after a linear bottleneck. See `gain`.
+    The gain is thus that of the activation *before* a layer: the root of 2 for a ReLU, which loses
+    half of `E[y'^2]`, and 1 for the image and after a linear bottleneck. See `gain`.
 
     The activation is looked for backwards from the layer's input, through batch normalization,
     pools, sums and nested models, among layers and arguments of layers.
@@ -149,6 +153,10 @@ def gain(activation: Any) -> float:
 
 def orthogonal(model: Any, *, seed: int = 0) -> None:
     """Kernels with orthonormal filters, or orthonormal inputs where there are more filters.
+
+    Args:
+        model: A built model.
+        seed: Seed of what is drawn.
 
     References:
         - [Saxe et al., 2013](https://arxiv.org/abs/1312.6120), section 3
