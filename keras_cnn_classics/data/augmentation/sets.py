@@ -30,8 +30,8 @@ AUGMENTATIONS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "randaugment": lambda size: (ops.RandAugment(),),
     "mixup": lambda size: (ops.MixUp(),),
     "cutmix": lambda size: (ops.CutMix(),),
-    # LeNet-5's and Simard's; AlexNet's; VGG's; GoogLeNet's; fb.resnet.torch's; ResNet's for CIFAR.
-    "mnist": lambda size: (ops.Affine(), ops.Elastic()),
+    # LeNet-5's; AlexNet's; VGG's; GoogLeNet's; fb.resnet.torch's; ResNet's for CIFAR.
+    "mnist": lambda size: (ops.Affine(),),
     "alexnet": lambda size: (ops.ScaleJitter(size, (256, 256)), ops.RandomFlip(), ops.PCANoise()),
     "vgg": lambda size: (ops.ScaleJitter(size), ops.RandomFlip(), ops.PCANoise()),
     "googlenet": lambda size: (ops.RandomResizedCrop(size), ops.RandomFlip(), ops.Photometric()),
