@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_cnn_classics.training import _snapshot
 from keras_cnn_classics.training._callback import Callback, callbacks_of
-from keras_cnn_classics.training.distribution.devices import is_chief
+from keras_cnn_classics.training.distribution.devices import any_worker, is_chief
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
@@ -298,7 +298,7 @@ class TrainingState(Callback):
 
     def _obey(self, save: bool) -> None:
         """After Ctrl-C, leaves."""
-        if not self._interrupted:
+        if not any_worker(self.model, self._interrupted):
             return
         if save:
             self._save()

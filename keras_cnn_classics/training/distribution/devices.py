@@ -109,6 +109,20 @@ def is_chief() -> bool:
     return _place()[0] == 0
 
 
+def any_worker(model: Any, flag: bool) -> bool:
+    """Whether a flag is set on any worker; all of them must ask at the same time.
+
+    What ends training must end it on all workers in one step, or the others wait for ever.
+    """
+    if workers() == 1:
+        return flag
+    import tensorflow as tf
+
+    strategy = model.distribute_strategy
+    flags = strategy.run(lambda: tf.constant(float(flag)))
+    return bool(strategy.reduce("SUM", flags, axis=None) > 0)
+
+
 def on_chief(callbacks: Iterable[Any] | None) -> list[Any]:
     """Takes away the callbacks that write files from all workers but the chief.
 
