@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -116,11 +117,19 @@ def any_worker(model: Any, flag: bool) -> bool:
     """
     if workers() == 1:
         return flag
+    return bool(_adding(model.distribute_strategy)(float(flag)) > 0)
+
+
+@functools.cache
+def _adding(strategy: Any) -> Any:
+    """A function that adds a number of each worker up, traced once."""
     import tensorflow as tf
 
-    strategy = model.distribute_strategy
-    flags = strategy.run(lambda: tf.constant(float(flag)))
-    return bool(strategy.reduce("SUM", flags, axis=None) > 0)
+    @tf.function(input_signature=[tf.TensorSpec((), "float32")])
+    def add(number: Any) -> Any:
+        return strategy.reduce("SUM", strategy.run(lambda: number), axis=None)
+
+    return add
 
 
 def on_chief(callbacks: Iterable[Any] | None) -> list[Any]:
