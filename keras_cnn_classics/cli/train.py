@@ -152,8 +152,6 @@ def train(
     given = {key: value for key, value in given.items() if value is not None}
     settings = training.recipe(spec, recipe, batch_size=rule, scale=scale)
     settings = dataclasses.replace(settings, **given)
-    if settings.auxiliary and "aux" in {option.name for option in _common.options_of(builder)}:
-        parsed = {"aux": True, **parsed}
     mode = _common.check_mode(builder, preprocess) or preprocessing_of(spec, weights)
     folder = output or Path("runs") / f"{spec.name}-{Path(data).name}".lower()
     if not resume:
@@ -187,6 +185,7 @@ def train(
             overwrite=overwrite,
             resume=resume,
             save_freq=save_every or "epoch",
+            auxiliary=settings.auxiliary is not None and bool(spec.aux_taps),
         )
     if training.distribution.is_chief():
         _print(summary, folder)
@@ -207,6 +206,7 @@ def run(
     overwrite: bool = False,
     resume: bool = False,
     save_freq: str | int = "epoch",
+    auxiliary: bool = False,
 ) -> dict[str, Any]:
     """Builds a network and trains it; on Ctrl-C says what is left and ends the command.
 
@@ -215,6 +215,14 @@ def run(
     """
     from keras_cnn_classics import training
 
+    side = sorted(images.image_shape)[1]  # whether channels come first or last
+    if auxiliary and side < builder.spec.aux_min_size:
+        auxiliary = False
+        print(
+            f"Images of {side} pixels are too small for the auxiliary classifiers, which take "
+            f"{builder.spec.aux_min_size}: it is trained without them.",
+            file=sys.stderr,
+        )
     # LeNet-5's own loss needs distances, which a softmax would hide.
     distances = builder.spec.name == "LeNet5" and options.get("output", "rbf") == "rbf"
     activation = None if distances else "softmax"
@@ -223,14 +231,14 @@ def run(
         input_shape=images.image_shape,
         classes=classes or len(images.class_names),
         classifier_activation=activation,
+        **({"aux": True} if auxiliary else {}),
         **options,
     )
-    if options.get("aux"):
+    if auxiliary:
         model = training.with_auxiliary_targets(model)
     facts = {
         "model": builder.spec.name,
-        # What is saved has no auxiliary classifiers.
-        "options": {key: value for key, value in options.items() if key != "aux"},
+        "options": options,
         "preprocessing": preprocess,
         "seed": seed,
         "validation": validation,

@@ -217,9 +217,10 @@ def train(
     The files are `last.keras` and `best.keras` (the best on the validation split, or the last if
     there is none), `history.csv`, `tensorboard/`, `summary.json` and, until it is finished,
     `state/`, all of them up to date after each epoch. A run that was killed goes on from `state/`
-    with `resume`; one that is finished stays as it is. An interruption from the keyboard ends training after the step, and leaves the model as it is at
-    that moment in `last.keras`. A run that is replaced is taken away when training starts, not
-    before. In the end the model has the weights of `best.keras`.
+    with `resume`; one that is finished stays as it is. An interruption from the keyboard ends
+    training after the step, and leaves the model as it is at that moment in `last.keras`. A run
+    that is replaced is taken away when training starts, not before. In the end the model has the
+    weights of `best.keras`.
 
     Of a model that `with_auxiliary_targets` gave, what is saved and tested is the network without
     auxiliary classifiers.

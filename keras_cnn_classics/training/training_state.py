@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_cnn_classics.training import _snapshot
 from keras_cnn_classics.training._callback import Callback, entered
-from keras_cnn_classics.training.distribution.devices import is_chief
+from keras_cnn_classics.training.distribution.devices import any_worker, is_chief
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.npz")
@@ -52,7 +52,8 @@ class TrainingState(Callback):
     that is damaged, say by a full disk, is left out with a warning, and the one before is taken. A
     state that cannot be written is a warning: training goes on.
 
-    Keras's own callbacks cannot be asked for their counters; take ours.
+    Keras's own callbacks cannot be asked for their counters; take ours. Of several workers the
+    chief saves, and all of them read, so the folder must be one that they share.
 
     Args:
         folder: Where to keep the states; made if it is not there. One run needs one folder.
@@ -310,7 +311,7 @@ class TrainingState(Callback):
 
     def _obey(self, save: bool) -> None:
         """After Ctrl-C, leaves."""
-        if not self._interrupted:
+        if not any_worker(self.model, self._interrupted):
             return
         if save:
             self._save()

@@ -18,7 +18,7 @@ import keras_cnn_classics as kcc
 from keras_cnn_classics import cli
 from keras_cnn_classics.cli.evaluate import measure
 
-COMMANDS = ("list", "show", "train", "evaluate", "predict", "demo", "weights", "data")
+COMMANDS = ("list", "show", "train", "evaluate", "predict", "demo", "launch", "weights", "data")
 
 
 def fails(result, code, words):

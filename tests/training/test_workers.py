@@ -64,6 +64,18 @@ def test_a_job_whose_worker_was_killed_ends_as_if_it_was_not(runs):
     assert found == expected
 
 
+def test_ctrl_c_on_one_worker_stops_all_in_one_step(runs):
+    folder, launched, one = runs
+    stops = re.findall(
+        r"\[worker (\d)\] Interrupted in epoch (\d) after step (\d)", launched.stdout
+    )
+    assert sorted(stops) == [("0", "2", "2"), ("1", "2", "2")]
+    for ours, theirs in zip(weights(folder, "interrupted"), weights(folder, "fit"), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(weights(one, "interrupted"), weights(one, "fit"), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_only_the_chief_writes(runs):
     with (runs[0] / "fit.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "2"]

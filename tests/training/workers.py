@@ -51,6 +51,20 @@ class Killed(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Interrupted(keras.callbacks.Callback):
+    """Gets Ctrl-C in the middle of the second epoch, on the last worker only."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if distribution.is_chief() == (distribution.workers() == 1) and (self.epoch, batch) == (
+            1,
+            1,
+        ):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 def train(name, callbacks, fit=None):
     model = network()
     data = batches(64, drop_remainder=True)
@@ -80,3 +94,8 @@ with distribution.strategy("auto").scope():
         train("fit", [])
         train("loop", [], distribution.fit)
     train("killed", [Killed(), training.TrainingState(FOLDER / "state")])
+    try:
+        train("interrupted", [Interrupted(), training.TrainingState(FOLDER / "interrupted")])
+    except KeyboardInterrupt as stop:
+        print(stop, flush=True)
+    train("interrupted", [training.TrainingState(FOLDER / "interrupted")])

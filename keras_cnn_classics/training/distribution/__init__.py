@@ -15,6 +15,7 @@ takes its share of it, so learning rates and schedules stay as they are on one d
 """
 
 from keras_cnn_classics.training.distribution.devices import (
+    any_worker,
     is_chief,
     on_chief,
     replicas,
@@ -24,4 +25,14 @@ from keras_cnn_classics.training.distribution.devices import (
 from keras_cnn_classics.training.distribution.loop import fit
 from keras_cnn_classics.training.distribution.repairs import check, prepare
 
-__all__ = ["check", "fit", "is_chief", "on_chief", "prepare", "replicas", "strategy", "workers"]
+__all__ = [
+    "any_worker",
+    "check",
+    "fit",
+    "is_chief",
+    "on_chief",
+    "prepare",
+    "replicas",
+    "strategy",
+    "workers",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -107,6 +108,28 @@ def workers() -> int:
 def is_chief() -> bool:
     """Whether this process is the one that writes files: the first worker, or the only one."""
     return _place()[0] == 0
+
+
+def any_worker(model: Any, flag: bool) -> bool:
+    """Whether a flag is set on any worker; all of them must ask at the same time.
+
+    What ends training must end it on all workers in one step, or the others wait for ever.
+    """
+    if workers() == 1:
+        return flag
+    return bool(_adding(model.distribute_strategy)(float(flag)) > 0)
+
+
+@functools.cache
+def _adding(strategy: Any) -> Any:
+    """A function that adds a number of each worker up, traced once."""
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((), "float32")])
+    def add(number: Any) -> Any:
+        return strategy.reduce("SUM", strategy.run(lambda: number), axis=None)
+
+    return add
 
 
 def on_chief(callbacks: Iterable[Any] | None) -> list[Any]:
