@@ -201,6 +201,12 @@ class Trained:
         return height, width
 
     @property
+    def resize_side(self) -> int | None:
+        """Shorter side that images are scaled to before their centre is taken."""
+        factor = self.facts.get("recipe", {}).get("resize_side")
+        return round(factor * min(self.size)) if factor and self.resize == "crop" else None
+
+    @property
     def class_names(self) -> list[str] | None:
         """A name for each output; `None` for ImageNet's."""
         outputs = self.model.output_shape[-1]

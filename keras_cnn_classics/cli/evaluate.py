@@ -54,6 +54,7 @@ def evaluate(
         seed=facts.get("seed", 0),
         validation=facts.get("validation", 0.1),
         resize=trained.resize,
+        resize_side=trained.resize_side,
         preprocess=trained.preprocess,
         data_dir=data_dir,
         class_names=facts.get("class_names"),

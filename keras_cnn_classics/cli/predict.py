@@ -71,7 +71,8 @@ def _answers(trained: _common.Trained, channels: int, path: Path, top: int) -> l
     from keras_cnn_classics.data import decode_image, fit_image
     from keras_cnn_classics.preprocessing import decode_predictions, preprocess_input
 
-    pixels = fit_image(decode_image(path, channels), trained.size, trained.resize)
+    image = decode_image(path, channels)
+    pixels = fit_image(image, trained.size, trained.resize, trained.resize_side)
     x = preprocess_input(pixels, trained.preprocess, data_format="channels_last")[None]
     if keras.config.image_data_format() == "channels_first":
         x = np.moveaxis(x, -1, 1)

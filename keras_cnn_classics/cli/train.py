@@ -226,13 +226,13 @@ def run(
     # LeNet-5's own loss needs distances, which a softmax would hide.
     distances = builder.spec.name == "LeNet5" and options.get("output", "rbf") == "rbf"
     activation = None if distances else "softmax"
+    arguments: dict[str, Any] = {**options, **({"aux": True} if auxiliary else {})}
     model = builder(
         weights=weights,
         input_shape=images.image_shape,
         classes=classes or len(images.class_names),
         classifier_activation=activation,
-        **({"aux": True} if auxiliary else {}),
-        **options,
+        **arguments,
     )
     if auxiliary:
         model = training.with_auxiliary_targets(model)

@@ -242,7 +242,8 @@ class Recipe:
         from keras_cnn_classics.data.augmentation import named
 
         side = min(size) if isinstance(size, tuple) else size
-        resized = {"resize_side": round(self.resize_side * side)} if self.resize_side else {}
+        factor = self.resize_side if self.resize == "crop" else None
+        resized = {"resize_side": round(factor * side)} if factor else {}
         augment = named(self.augmentation, size)
         return {
             "batch_size": self.batch_size,
