@@ -16,6 +16,7 @@ from typing import Any
 import keras
 
 from keras_cnn_classics.data import ImageData
+from keras_cnn_classics.data.augmentation import check_model
 from keras_cnn_classics.training import distribution
 from keras_cnn_classics.training._callback import Callback, entered
 from keras_cnn_classics.training._files import write_json, written
@@ -245,8 +246,8 @@ def train(
         The summary, as in `summary.json`.
 
     Raises:
-        ValueError: If the model's outputs are fewer than the data's classes, or the run in the
-            folder was begun in another way.
+        ValueError: If the model's outputs are fewer than the data's classes, it holds layers of
+            KerasCV that would augment in use, or the run in the folder was begun in another way.
         OSError: If the folder cannot be written to, or holds a run.
         FloatingPointError: If the loss is not finite any more.
         KeyboardInterrupt: After an interruption, when the files are in place.
@@ -254,6 +255,7 @@ def train(
     heads = isinstance(model.output, dict)
     network = without_auxiliary(model) if heads else model
     check_classes(network, data)
+    check_model(model)
     facts = {
         "classes": network.output_shape[-1],
         "classifier_activation": keras.activations.serialize(network.layers[-1].activation),

@@ -42,12 +42,12 @@ def resized(image: Any, size: tuple[int, int]) -> Any:
     return tf.cast(pixels + 0.5, tf.uint8)  # half as fast with `round` and a saturating cast
 
 
-def cut(image: Any, window: Any, size: tuple[int, int]) -> Any:
-    """The window `(top, left, height, width)` of an image, brought to a size."""
+def cut(image: Any, window: Any) -> Any:
+    """The window `(top, left, height, width)` of an image."""
     import tensorflow as tf
 
-    top, left, height, width = tf.unstack(window)
-    return resized(image[top : top + height, left : left + width], size)
+    begin, size = tf.pad(window[:2], [[0, 1]]), tf.pad(window[2:], [[0, 1]], constant_values=-1)
+    return tf.ensure_shape(tf.slice(image, begin, size), (None, None, image.shape[-1]))
 
 
 def _placed(window: Any, space: Any, draws: Any) -> Any:
@@ -79,7 +79,7 @@ class _Window:
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", check_size(self.size))
+        object.__setattr__(self, "size", check_size(self.size, "size"))
 
     def window(self, height: Any, width: Any, seed: Any) -> Any:
         """The window in the image's pixels: int32 `(top, left, height, width)`."""
@@ -89,7 +89,7 @@ class _Window:
         import tensorflow as tf
 
         height, width, _ = tf.unstack(tf.shape(image))
-        return cut(image, self.window(height, width, seed), self.size)
+        return resized(cut(image, self.window(height, width, seed)), self.size)
 
 
 @dataclass(frozen=True)

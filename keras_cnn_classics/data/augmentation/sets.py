@@ -8,13 +8,20 @@ from typing import Any
 
 from keras_cnn_classics.data import augmentation as ops
 
+
+def _jitter(size: Any, low: int, high: int) -> Any:
+    """The papers' shorter sides, which are for crops of 224 pixels, for crops of another size."""
+    side = min(size) if isinstance(size, tuple) else size
+    return ops.ScaleJitter(size, (round(low / 224 * side), round(high / 224 * side)))
+
+
 # Each takes the size of the network's images, a side or (height, width), and gives operations.
 AUGMENTATIONS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "flip": lambda size: (ops.RandomFlip(),),
     "crop": lambda size: (ops.RandomCrop(size),),
     "pad-and-crop": lambda size: (ops.PadAndCrop(4),),
     "random-resized-crop": lambda size: (ops.RandomResizedCrop(size),),
-    "scale-jitter": lambda size: (ops.ScaleJitter(size),),
+    "scale-jitter": lambda size: (_jitter(size, 256, 512),),
     "affine": lambda size: (ops.Affine(),),
     "elastic": lambda size: (ops.Elastic(),),
     "colour-jitter": lambda size: (ops.ColourJitter(),),
@@ -30,10 +37,11 @@ AUGMENTATIONS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "randaugment": lambda size: (ops.RandAugment(),),
     "mixup": lambda size: (ops.MixUp(),),
     "cutmix": lambda size: (ops.CutMix(),),
-    # LeNet-5's; AlexNet's; VGG's; GoogLeNet's; fb.resnet.torch's; ResNet's for CIFAR.
+    # LeNet-5's; AlexNet's; VGG's; ResNet's; GoogLeNet's; fb.resnet.torch's; ResNet's for CIFAR.
     "mnist": lambda size: (ops.Affine(),),
-    "alexnet": lambda size: (ops.ScaleJitter(size, (256, 256)), ops.RandomFlip(), ops.PCANoise()),
-    "vgg": lambda size: (ops.ScaleJitter(size), ops.RandomFlip(), ops.PCANoise()),
+    "alexnet": lambda size: (_jitter(size, 256, 256), ops.RandomFlip(), ops.PCANoise()),
+    "vgg": lambda size: (_jitter(size, 256, 512), ops.RandomFlip(), ops.PCANoise()),
+    "resnet": lambda size: (_jitter(size, 256, 480), ops.RandomFlip(), ops.PCANoise()),
     "googlenet": lambda size: (ops.RandomResizedCrop(size), ops.RandomFlip(), ops.Photometric()),
     "imagenet": lambda size: (
         ops.RandomResizedCrop(size),
