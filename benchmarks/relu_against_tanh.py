@@ -2,9 +2,9 @@
 
 Four layers with weights, no regularization, each activation at its best learning rate: the epochs
 until 25 % of the training images are wrong. The paper says that ReLU is six times faster and gives
-neither the layers nor the rates, so both are chosen here: three convolutions of 5x5 with 32, 32 and
-64 filters, each with a max pool of 3x3 and a step of 2, and a dense layer; steps of 128 images with a
-momentum of 0.9. A rate is given up when it takes longer than the best one before.
+neither the layers nor the rates, so both are chosen here: three convolutions of 5x5 with 32, 32
+and 64 filters, each with a max pool of 3x3 and a step of 2, and a dense layer; steps of 128 images
+with a momentum of 0.9. A rate is given up when it takes longer than the best one before.
 
     python benchmarks/relu_against_tanh.py --data-dir FOLDER --seeds 0 1
 """
@@ -103,10 +103,8 @@ def main() -> None:
             for rate in rates:
                 limit = best.get(activation, arguments.limit)
                 found = epochs_needed(images, activation, rate, seed, arguments.error, limit)
-                print(
-                    f"seed {seed}, {activation}, rate {rate:g}: {found or f'over {limit:g}'} epochs",
-                    flush=True,
-                )
+                took = f"{found:g}" if found else f"over {limit:g}"
+                print(f"seed {seed}, {activation}, rate {rate:g}: {took} epochs", flush=True)
                 if found:
                     best[activation] = min(found, limit)
         print(f"seed {seed}: {best}", flush=True)

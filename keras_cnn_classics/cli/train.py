@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keras_cnn_classics.cli import _common
+from keras_cnn_classics.cli.launch import RESTARTS
 
 if TYPE_CHECKING:
     from keras_cnn_classics.data import ImageData
@@ -132,6 +134,8 @@ def train(
     side = _common.check_size(builder, size)
     if overwrite and resume:
         raise typer.BadParameter("--overwrite and --resume contradict each other.")
+    if int(os.environ.get(RESTARTS, 0)):  # by `launch`, after a worker has died
+        overwrite, resume = False, True
     import keras
 
     from keras_cnn_classics import training

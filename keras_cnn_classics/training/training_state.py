@@ -378,9 +378,10 @@ def _set_random(state: list[Any]) -> None:
 
 
 def _is_training(model: Any, frame: Any) -> bool:
-    """Whether a frame lies within `model.fit`; the handler outlives a `fit` that failed."""
+    """Whether a frame lies within a `fit` of the model; the handler outlives one that failed."""
     while frame is not None:
-        if frame.f_code.co_name == "fit" and frame.f_locals.get("self") is model:
+        known = frame.f_locals  # Keras's method, or the function of `distribution`
+        if frame.f_code.co_name == "fit" and model in (known.get("self"), known.get("model")):
             return True
         frame = frame.f_back
     return False
