@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -328,7 +329,11 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON has them, for summaries."""
-        return {**dataclasses.asdict(self), "decay": {"kind": self.decay.kind, **vars(self.decay)}}
+        decay = {"kind": self.decay.kind, **vars(self.decay)}
+        settings: dict[str, Any] = json.loads(
+            json.dumps({**dataclasses.asdict(self), "decay": decay})
+        )
+        return settings
 
 
 def loss_for(model: Any, label_smoothing: float = 0.0, one_hot: bool = False) -> keras.losses.Loss:

@@ -381,7 +381,8 @@ def _is_training(model: Any, frame: Any) -> bool:
     """Whether a frame lies within a `fit` of the model; the handler outlives one that failed."""
     while frame is not None:
         known = frame.f_locals  # Keras's method, or the function of `distribution`
-        if frame.f_code.co_name == "fit" and model in (known.get("self"), known.get("model")):
+        here = any(known.get(name) is model for name in ("self", "model"))
+        if here and frame.f_code.co_name == "fit":
             return True
         frame = frame.f_back
     return False

@@ -11,7 +11,7 @@ from keras_cnn_classics.data import augmentation as ops
 
 def _jitter(size: Any, low: int, high: int) -> Any:
     """The papers' shorter sides, which are for crops of 224 pixels, for crops of another size."""
-    side = min(size) if isinstance(size, tuple) else size
+    side = max(size) if isinstance(size, tuple) else size
     return ops.ScaleJitter(size, (round(low / 224 * side), round(high / 224 * side)))
 
 
