@@ -183,7 +183,7 @@ def test_a_killed_run_goes_on(digits, tmp_path, monkeypatch):
     assert (tmp_path / "part" / table).read_text() == (tmp_path / "whole" / table).read_text()
     for name in ("best", "best_epoch", "epochs", "test", "finished"):
         assert again[name] == whole[name]
-    for one in ("best.keras", "last.keras"):
+    for one in ("last.keras", "best.keras"):
         nets = [keras.saving.load_model(tmp_path / part / one) for part in ("whole", "part")]
         for ours, theirs in zip(*(net.get_weights() for net in nets), strict=True):
             np.testing.assert_array_equal(ours, theirs)
