@@ -683,7 +683,7 @@ def describe(one: Recipe) -> list[tuple[str, str, str]]:
         value = getattr(one, item.name)
         if item.name in ("name", "source", "sections") or value in (None, (), {}, ""):
             continue
-        if value == item.default and item.name not in one.sections:
+        if value == item.default and item.name not in (*one.sections, "measured"):
             continue
         if item.name == "initialization":
             how, options = value
