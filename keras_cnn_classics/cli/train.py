@@ -82,6 +82,13 @@ def train(
         float | None, typer.Option(min=1e-12, help="Rate at the start; the recipe says its fall.")
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(min=0.0, help="Weight decay.")] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(min=0.0, max=0.99, help="Share of a label for all classes.")
+    ] = None,
+    auxiliary: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Weight of each auxiliary classifier's loss; 0 for none."),
+    ] = None,
     augment: Annotated[
         list[str] | None,
         typer.Option(help="Augmentation by name, as `data preview` shows it; repeat for several."),
@@ -151,11 +158,17 @@ def train(
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "resize": resize,
+        "label_smoothing": label_smoothing,
+        "auxiliary": auxiliary,
         "augmentation": tuple(augment) if augment is not None else None,
     }
     given = {key: value for key, value in given.items() if value is not None}
     settings = training.recipe(spec, recipe, batch_size=rule, scale=scale)
     settings = dataclasses.replace(settings, **given)
+    if auxiliary and not spec.aux_taps:
+        raise typer.BadParameter(
+            f"{spec.name} has no auxiliary classifiers.", param_hint="--auxiliary"
+        )
     mode = _common.check_mode(builder, preprocess) or preprocessing_of(spec, weights)
     folder = output or Path("runs") / f"{spec.name}-{Path(data).name}".lower()
     if not resume:
@@ -189,7 +202,7 @@ def train(
             overwrite=overwrite,
             resume=resume,
             save_freq=save_every or "epoch",
-            auxiliary=settings.auxiliary is not None and bool(spec.aux_taps),
+            auxiliary=bool(settings.auxiliary and spec.aux_taps),
         )
     if training.distribution.is_chief():
         _print(summary, folder)

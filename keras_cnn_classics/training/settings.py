@@ -352,6 +352,11 @@ def loss_for(model: Any, label_smoothing: float = 0.0, one_hot: bool = False) ->
     name = "predictions" if isinstance(model.output, dict) else model.layers[-1].name
     linear = model.get_layer(name).activation is keras.activations.linear
     if linear and any(isinstance(layer, EuclideanRBF) for layer in model.layers):
+        if label_smoothing:
+            raise ValueError(
+                "LeNet-5's own loss, for distances, knows no label smoothing. Received: "
+                f"{label_smoothing=}. Build it with output='dense', or leave the smoothing out."
+            )
         return MaximumAPosteriori()
     if label_smoothing:
         return SmoothedCrossentropy(label_smoothing, from_logits=linear)

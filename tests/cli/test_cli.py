@@ -191,6 +191,9 @@ def test_train_refuses_what_contradicts(run, tmp_path):
     command = ["train", "LeNet5", "--data", "digits", "--output", tmp_path / "run"]
     fails(run(*command, "--overwrite", "--resume"), 2, "contradict")
     fails(run(*command, "--augment", "rotate"), 1, "An augmentation is one of")
+    fails(run(*command, "--auxiliary", "0.3"), 2, "LeNet5 has no auxiliary classifiers")
+    fails(run(*command, "--label-smoothing", "0.1"), 1, "knows no label smoothing")
+    assert not (tmp_path / "run").exists()
     fails(run("train", "Xception", "--data", "digits", "--recipe", "paper"), 1, "is not here")
 
 
