@@ -45,8 +45,9 @@ class TrainingState(Callback):
     of dropout, the epoch and the step in it, the history, and the counters of all callbacks of this
     package. On one device the weights and the history are in the end bit by bit those of a run that
     was never interrupted, if the data come in the same order again: those of `data.load`, given as
-    `data` too, do; so does a `tf.data.Dataset` that gives the same batches in every epoch, or
-    arrays with `shuffle=False`. A run that has come to its end is left as it is.
+    `data` too, do; so do arrays, if `keras.utils.set_random_seed` stands in the script, and a
+    `tf.data.Dataset` that gives the same batches in every epoch. A run that has come to its end is
+    left as it is.
 
     Ctrl-C ends training after the step, with the state saved; a second one ends it at once. A state
     that is damaged, say by a full disk, is left out with a warning, and the one before is taken. A
@@ -365,16 +366,30 @@ def _skipping(model: Any, logs: dict[str, float]) -> Callable[..., Any]:
 
 
 def _get_random() -> list[Any]:
-    """The states of the generators that shuffling by NumPy or Python may draw from."""
+    """The states of the generators that shuffling may draw from."""
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002  it is what Keras shuffles by
     version, numbers, gauss = random.getstate()
-    return [[kind, np.array(keys), *rest], [version, list(numbers), gauss]]
+    return [[kind, np.array(keys), *rest], [version, list(numbers), gauss], _torch_state()]
 
 
 def _set_random(state: list[Any]) -> None:
-    (kind, keys, *rest), (version, numbers, gauss) = state
+    (kind, keys, *rest), (version, numbers, gauss), torch_state = state
     np.random.set_state((kind, keys, *rest))  # noqa: NPY002
     random.setstate((version, tuple(numbers), gauss))
+    if torch_state is not None:
+        import torch
+
+        torch.set_rng_state(torch.from_numpy(torch_state))
+
+
+def _torch_state() -> np.ndarray | None:
+    """That of PyTorch, by which Keras shuffles arrays there."""
+    if keras.backend.backend() != "torch":
+        return None
+    import torch
+
+    state: np.ndarray = torch.get_rng_state().numpy()
+    return state
 
 
 def _is_training(model: Any, frame: Any) -> bool:

@@ -127,6 +127,14 @@ def test_goes_on_bit_by_bit(tmp_path, whole, kill, save_freq, resumed):
     assert_same(again, whole)
 
 
+@pytest.mark.parametrize("kill", [Kill(2), Kill(1, 4)])
+def test_arrays_that_keras_shuffles(tmp_path, kill):
+    whole = run(tmp_path / "whole", shuffle=True)
+    with pytest.raises(Killed):
+        run(tmp_path / "part", kill, save_freq=2, shuffle=True)
+    assert_same(run(tmp_path / "part", save_freq=2, shuffle=True), whole)
+
+
 def test_killed_twice(tmp_path, whole):
     for kill in (Kill(1, 2), Kill(3, 1)):
         with pytest.raises(Killed):
