@@ -88,6 +88,13 @@ class Batching:
 
             # The position is read inside the dataset, so that every iterator reads it anew.
             batches = tf.data.Dataset.range(1).flat_map(run)
+            if endless:  # several workers must know that all are of one size
+                batches = batches.map(
+                    lambda *batch: tuple(
+                        tf.ensure_shape(part, (self.batch_size // workers, *part.shape[1:]))
+                        for part in batch
+                    )
+                )
             known = tf.data.INFINITE_CARDINALITY if endless else count
             return _settled(batches.apply(tf.data.experimental.assert_cardinality(known)))
 

@@ -21,8 +21,6 @@ from .penalties import FilterRMS as FilterRMS
 from .penalties import add_l2 as add_l2
 from .penalties import constrain as constrain
 from .plateau_decay import PlateauDecay as PlateauDecay
-from .settings import Recipe as Recipe
-from .settings import loss_for as loss_for
 from .recipes import describe as describe
 from .recipes import has_paper_recipe as has_paper_recipe
 from .recipes import recipe as recipe
@@ -40,6 +38,8 @@ from .schedules import StaircaseDecay as StaircaseDecay
 from .schedules import StepDecay as StepDecay
 from .schedules import WarmUp as WarmUp
 from .schedules import to_steps as to_steps
+from .settings import Recipe as Recipe
+from .settings import loss_for as loss_for
 from .training_state import TrainingState as TrainingState
 from .variance import Variances as Variances
 from .variance import variance_by_depth as variance_by_depth
