@@ -68,7 +68,10 @@ def train(
     scale: Annotated[
         float, typer.Option(min=1e-6, help="Factor on the recipe's epochs and all such lengths.")
     ] = 1.0,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes through the images.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes through the images; the paper's decay shrinks with them."),
+    ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -150,7 +153,11 @@ def train(
     from keras_cnn_classics.weights import preprocessing_of
 
     spec = builder.spec
-    rule = batch_size if recipe is Kind.paper else None
+    paper = recipe is Kind.paper
+    if paper and epochs is not None:
+        if scale != 1.0:
+            raise typer.BadParameter("--epochs and --scale contradict each other.")
+        scale, epochs = epochs / training.recipe(spec).epochs, None
     given: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -163,7 +170,7 @@ def train(
         "augmentation": tuple(augment) if augment is not None else None,
     }
     given = {key: value for key, value in given.items() if value is not None}
-    settings = training.recipe(spec, recipe, batch_size=rule, scale=scale)
+    settings = training.recipe(spec, recipe, batch_size=batch_size if paper else None, scale=scale)
     settings = dataclasses.replace(settings, **given)
     if auxiliary and not spec.aux_taps:
         raise typer.BadParameter(
@@ -287,8 +294,10 @@ def _print(summary: dict[str, Any], folder: Path) -> None:
         f"{summary['model']} on {summary['data']}: {summary['epochs']} epochs in "
         f"{summary['seconds']:.0f} s, best epoch {summary['best_epoch']}."
     )
-    if "val_accuracy" in summary.get("best", {}):
-        error = 100 * (1 - summary["best"]["val_accuracy"])
+    best = summary.get("best", {})
+    validated = best.get("val_accuracy", best.get("val_predictions_accuracy"))
+    if validated is not None:
+        error = 100 * (1 - validated)
         print(f"Validation error {error:.2f} % ({summary['sizes']['validation']} images).")
     if "test" in summary:
         error = summary["test"]["error_percent"]

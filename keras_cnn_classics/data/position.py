@@ -22,7 +22,7 @@ class Position:
 
     def __init__(self, batches: int) -> None:
         self.epoch, self.step, self.batches = 0, 0, batches
-        self._held = False
+        self._held = 0  # further iterators that start at the same place
         self._lock = threading.Lock()
 
     def seek(self, epoch: int, step: int = 0, *, hold: bool = False) -> None:
@@ -35,10 +35,9 @@ class Position:
         Args:
             epoch: The epoch, from 0.
             step: Batches to skip, from 0 to all of the epoch.
-            hold: Whether every iterator until the next `seek` starts there. Keras opens iterators
-                that it does not use: one to look at the first batch (JAX, PyTorch and strategies)
-                and, without `steps_per_epoch`, one at the end of each epoch, which a strategy
-                already reads from. A callback that holds the epoch in `on_epoch_begin` is immune.
+            hold: Whether the next two iterators start there, and not only one. Keras opens one at
+                the end of each epoch that it does not use, without `steps_per_epoch`, which a
+                strategy already reads from. A callback that seeks in `on_epoch_begin` is immune.
 
         Raises:
             ValueError: For an epoch or step out of range.
@@ -51,12 +50,14 @@ class Position:
                 f"Received: {step!r}"
             )
         with self._lock:
-            self.epoch, self.step, self._held = int(epoch), int(step), hold
+            self.epoch, self.step, self._held = int(epoch), int(step), int(hold)
 
     def take(self, count: bool = True) -> np.ndarray:
         """Gives the epoch and the step; counts an epoch up if asked and not held."""
         with self._lock:
             taken = np.array([self.epoch, self.step])
-            if count and not self._held:
+            if count and self._held:
+                self._held -= 1
+            elif count:
                 self.epoch, self.step = self.epoch + 1, 0
             return taken

@@ -49,6 +49,11 @@ class Monitor:
         self.best_epoch = 0
         self.values: list[float] = []
 
+    @property
+    def best_text(self) -> str:
+        """The best value, for people."""
+        return "a number" if self.best is None else f"{self.best:.6g}"
+
     def read(self, logs: dict[str, Any] | None) -> float | None:
         """The value in the logs; without one, `None` and a warning."""
         value = (logs or {}).get(self.name)

@@ -27,8 +27,8 @@ class WeightAveraging(Callback):
 
     The model is trained on its own weights. It has the average while it is evaluated in `fit`, if
     asked, and when training has ended; `swap` exchanges the two then. In the list of callbacks it
-    stands after those that put weights into the model at the end, such as `EarlyStopping`.
-    Callbacks that save the model after an epoch save the weights that are trained.
+    stands before `EarlyStopping`, which then keeps the average of the best epoch, and
+    `Checkpoints`, which saves averages; Keras's own callbacks save the weights that are trained.
 
     Each update costs a reading of all weights, outside the compiled step; `every` makes them
     rarer. `use_ema=True` of Keras's optimizers, with `keras.callbacks.SwapEMAWeights`, averages
@@ -42,6 +42,9 @@ class WeightAveraging(Callback):
         warm_up: Whether an exponential average's decay rises from 0.1. Defaults to `True`.
         validate: Whether validation in `fit` is that of the average, once there is one. Defaults
             to `True`.
+        data: Batches by which `reestimate_batch_norm` makes the statistics of batch normalization
+            fit the average when training has ended. By default they are averaged.
+        batches: How many of them to take. Defaults to all.
 
     Raises:
         ValueError: If `decay` is not between 0 and 1, or a number of steps is negative.
@@ -60,6 +63,8 @@ class WeightAveraging(Callback):
         every: int = 1,
         warm_up: bool = True,
         validate: bool = True,
+        data: Iterable[Any] | None = None,
+        batches: int | None = None,
     ) -> None:
         super().__init__()
         if decay is not None and not 0 < decay < 1:
@@ -72,10 +77,18 @@ class WeightAveraging(Callback):
         self.decay, self.every = decay, every
         self.start_epoch, self.start_step = start_epoch, start_step
         self.warm_up, self.validate = warm_up, validate
+        self.data, self.batches = data, batches
+        self._reset()
+
+    def _reset(self) -> None:
         self.steps, self.updates = 0, 0
         self._epoch = 0
         self._averages: list[Any] = []
         self._trained: list[Any] | None = None
+        self._validating: contextlib.AbstractContextManager[None] | None = None
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        self._reset()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._epoch = epoch
@@ -134,16 +147,20 @@ class WeightAveraging(Callback):
         return self._swapped(True)
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        if self.validate and self.updates:
-            self.swap()
+        if self.validate:
+            self._validating = self.as_used()
+            self._validating.__enter__()
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        if self._trained is not None:
-            self.swap()
+        if self._validating is not None:
+            self._validating.__exit__(None, None, None)
+            self._validating = None
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         if self.updates:
             self.swap()
+            if self.data is not None:
+                reestimate_batch_norm(self.model, self.data, self.batches)
 
     def get_state(self) -> dict[str, Any]:
         averages = [np.array(as_array(a)) for a in self._averages]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -11,22 +12,28 @@ from typing import Any
 
 import keras
 
-from keras_cnn_classics.training._callback import Callback
+from keras_cnn_classics.training._callback import Callback, entered
 from keras_cnn_classics.training._files import written
 from keras_cnn_classics.training._monitor import Monitor
+from keras_cnn_classics.training.averaging import WeightAveraging
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
 
 
-def _generalization_loss(values: Sequence[float], best: float) -> float:
+def _ratio(part: float, whole: float) -> float:
+    """A quotient that is right for errors of 0, too."""
+    return part / whole if whole else (1.0 if not part else math.inf)
+
+
+def _generalization_loss(values: Sequence[float]) -> float:
     """How much worse the last value is than the best, in percent."""
-    return 100 * (values[-1] / best - 1)
+    return 100 * (_ratio(values[-1], min(values)) - 1)
 
 
 def _progress(training: Sequence[float], strip: int) -> float:
     """How much the training loss still moves within the last strip, in per mille."""
     last = training[-strip:]
-    return 1000 * (sum(last) / (strip * min(last)) - 1)
+    return 1000 * (_ratio(sum(last), strip * min(last)) - 1)
 
 
 def _rising_strips(values: Sequence[float], strip: int) -> int:
@@ -62,7 +69,8 @@ class EarlyStopping(Callback):
     monitors training goes on as long as one of them wants it to; the best weights are those of the
     first.
 
-    Prechelt's criteria look at an error `E` that should fall, and at the best value so far:
+    Prechelt's criteria look at an error `E`, never negative, that should fall, and at the lowest
+    value so far, whatever `min_delta` is:
 
     - `"generalization_loss"`: stops when `GL = 100 (E / best - 1)` exceeds the threshold.
     - `"progress_quotient"`: at the end of each strip of epochs, stops when `GL / P` exceeds it,
@@ -179,6 +187,12 @@ class EarlyStopping(Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self._reset()
+        behind = self.companions()[self.companions().index(self) + 1 :]
+        if self.restore_best_weights and any(isinstance(one, WeightAveraging) for one in behind):
+            raise ValueError(
+                "WeightAveraging must stand before EarlyStopping in the list of callbacks: behind "
+                "it, it would put its average over the best weights."
+            )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._epoch = epoch
@@ -191,9 +205,9 @@ class EarlyStopping(Callback):
         if epoch < self.start_from_epoch:
             return
         self.training.append(float((logs or {}).get("loss", 0.0)))
+        values = [one.read(logs) for one in self.monitors]
         reasons = []
-        for at, one in enumerate(self.monitors):
-            value = one.read(logs)
+        for at, (one, value) in enumerate(zip(self.monitors, values, strict=True)):
             if value is None:
                 return
             improved = one.see(epoch, value)
@@ -247,21 +261,27 @@ class EarlyStopping(Callback):
         if self.criterion == "patience":
             if wait < max(1, self.patience):
                 return ""
-            return f"{one.name} has not improved on {one.best:.6g} in {wait} epochs"
-        at_end = len(one.values) % self.strip == 0
+            return f"{one.name} has not improved on {one.best_text} in {wait} epochs"
         assert self.threshold is not None
-        assert one.best is not None
+        if min(one.values) < 0:
+            raise ValueError(
+                f"{self.criterion!r} is for errors of at least 0. Received: {one.name} = "
+                f"{min(one.values):g}. Take criterion='patience'."
+            )
+        at_end = len(one.values) % self.strip == 0
         if self.criterion == "successive_strips":
             strips = _rising_strips(one.values, self.strip)
             if not at_end or strips < self.threshold:
                 return ""
             return f"{one.name} has risen over {strips} strips of {self.strip} epochs"
-        loss = _generalization_loss(one.values, one.best)
+        if math.isnan(one.values[-1]):
+            return f"{one.name} is not a number"
+        loss = _generalization_loss(one.values)
         if self.criterion == "generalization_loss":
             return f"{one.name} is {loss:.3g} % above its best" if loss > self.threshold else ""
         progress = _progress(self.training, self.strip)
         # A training loss that stands still makes any loss of generalization too large.
-        if not at_end or loss <= self.threshold * progress:
+        if not at_end or loss <= 0 or loss <= self.threshold * progress:
             return ""
         above = f"{one.name} is {loss:.3g} % above its best"
         return f"{above}, at a progress of {progress:.3g} per mille"
@@ -269,9 +289,10 @@ class EarlyStopping(Callback):
     def _keep(self) -> None:
         if not self.restore_best_weights:
             return
-        if self.best_weights_path is None:
-            self.best_weights = self.model.get_weights()
-        else:
+        with entered(self.companions(), "as_used"):
+            if self.best_weights_path is None:
+                self.best_weights = self.model.get_weights()
+                return
             with written(self.best_weights_path) as scratch:
                 self.model.save_weights(scratch)
 

@@ -13,22 +13,37 @@ class FiniteLoss(Callback):
     """Ends training with an error after the first step whose loss is NaN or infinite.
 
     Keras's `TerminateOnNaN` stops without one, and the callbacks behind it go on to save what is
-    of no use any more. Put this one before those that save.
+    of no use any more. Put this one before those that save. To look at the loss is to wait for the
+    step, which a GPU would otherwise do beside the next one.
+
+    Args:
+        every: Steps from one look to the next. The loss of an epoch stays what it has become.
 
     Raises:
         FloatingPointError: With the epoch, the step, the learning rate and, with `TrainingState`,
             the last good state.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every: int = 1) -> None:
         super().__init__()
+        if every < 1:
+            raise ValueError(f"`every` must be at least 1. Received: {every}")
+        self.every = every
         self._epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        loss = float((logs or {}).get("loss", 0.0))
+        if (batch + 1) % self.every:
+            return
+        self._check(float((logs or {}).get("loss", 0.0)), batch)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        steps = self.params.get("steps")
+        self._check(float((logs or {}).get("loss", 0.0)), (steps or 0) - 1)
+
+    def _check(self, loss: float, batch: int) -> None:
         if math.isfinite(loss):
             return
         self.sync_variables()

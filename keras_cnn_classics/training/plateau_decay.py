@@ -15,8 +15,8 @@ _LOGGER = logging.getLogger("keras_cnn_classics")
 class PlateauDecay(Callback):
     """Divides the learning rate when the validation error stops improving.
 
-    The rule of AlexNet, VGG and ResNet: "divide by 10 when the validation error rate stopped
-    improving at the current rate". What `keras.callbacks.ReduceLROnPlateau` does, with the same
+    The rule of AlexNet, VGG and ResNet: divide it by 10 when the validation error no longer
+    improves at the present rate. What `keras.callbacks.ReduceLROnPlateau` does, with the same
     arguments, and more. All rates of a `MultiOptimizer` fall together. The rate stands in the logs
     as `learning_rate` (one for each optimizer of a `MultiOptimizer`, with its name).
 
@@ -142,10 +142,10 @@ class PlateauDecay(Callback):
     def _drop(self, epoch: int) -> None:
         """Lets the rates fall, or stops."""
         self.wait = 0
-        name, best = self._monitor.name, self._monitor.best
+        name, best = self._monitor.name, self._monitor.best_text
         if self.max_drops is not None and self.drops >= self.max_drops:
             self._say(
-                f"Epoch {epoch + 1}: stopped, since {name} has not improved on {best:.6g} after "
+                f"Epoch {epoch + 1}: stopped, since {name} has not improved on {best} after "
                 f"{self.drops} drops of the learning rate."
             )
             self.model.stop_training = True
@@ -163,7 +163,7 @@ class PlateauDecay(Callback):
             back = f", from the weights of epoch {self._monitor.best_epoch + 1}"
         rates = ", ".join(f"{rate_of(one):g}" for one in optimizers)
         self._say(
-            f"Epoch {epoch + 1}: {name} has not improved on {best:.6g}; the learning rate falls to "
+            f"Epoch {epoch + 1}: {name} has not improved on {best}; the learning rate falls to "
             f"{rates}{back}."
         )
 

@@ -261,6 +261,8 @@ def train(
         "classifier_activation": keras.activations.serialize(network.layers[-1].activation),
         **(facts or {}),
         "recipe": settings.to_dict(),
+        "data": data.name,
+        "sizes": data.sizes,
         "class_names": list(data.class_names),
         "image_shape": list(data.image_shape),
     }
@@ -297,8 +299,6 @@ def train(
         best = record.rows[checkpoints.best_epoch - 1] if checkpoints.best_epoch else {}
         summary = {
             **facts,
-            "data": data.name,
-            "sizes": data.sizes,
             "skipped": list(data.skipped),
             "backend": keras.backend.backend(),
             "replicas": distribution.replicas(),

@@ -147,7 +147,7 @@ class Recipe:
         optimizer: `"sgd"`, `"nesterov"`, `"rmsprop"` as in TensorFlow 1, or `"adamw"`.
         learning_rate: Learning rate at the start, for `batch_size`.
         weight_decay: Weight decay, on kernels only and coupled to the gradient as in the papers;
-            with `"adamw"` decoupled.
+            with `"adamw"` Keras's own, decoupled and on all weights.
         batch_size: Images in a step, on all devices together.
         epochs: Passes through the training images.
         resize: How images of another size are fitted; see `data.load`.
@@ -160,7 +160,8 @@ class Recipe:
         label_smoothing: Share of the labels that goes to all classes alike.
         depthwise_decay: Whether depthwise kernels decay as well.
         filter_rms: Bound of the root mean square of each filter, or `None`.
-        average: `None`, `"polyak"` for the mean of all weights, or the decay of a moving average.
+        average: `None`, `"polyak"` for the mean of all weights of the second half, or the decay of
+            a moving average.
         auxiliary: Weight of each auxiliary loss; the network is then trained with them.
         initialization: Method of `training.initialize` and its options, or `None` for what the
             layers name.
@@ -310,14 +311,16 @@ class Recipe:
         monitor = f"{prefix}predictions_accuracy" if heads else f"{prefix}accuracy"
         callbacks += self.decay.callbacks(self.warmup, monitor)
         if self.average is not None:
-            decay = None if self.average == "polyak" else float(self.average)
-            callbacks.append(WeightAveraging(decay))
+            polyak = self.average == "polyak"
+            decay = None if polyak else float(self.average)
+            # The mean of all weights would have the random ones of the start in it.
+            callbacks.append(WeightAveraging(decay, start_epoch=self.epochs // 2 if polyak else 0))
         loss: Any = loss_for(model, self.label_smoothing, one_hot)
         arguments: dict[str, Any] = {"loss": loss, "metrics": ["accuracy"]}
         if heads:
             from keras_cnn_classics.training.auxiliary import AuxiliaryLossWeights
 
-            weights = AuxiliaryLossWeights(model, self.auxiliary or 0.3)
+            weights = AuxiliaryLossWeights(model, 0.3 if self.auxiliary is None else self.auxiliary)
             callbacks.append(weights)
             arguments = {
                 "loss": weights.loss(loss),
@@ -328,12 +331,13 @@ class Recipe:
         return callbacks
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON has them, for summaries."""
+        """The settings as JSON has them, without what the paper says of its own run."""
         decay = {"kind": self.decay.kind, **vars(self.decay)}
+        said = ("sections", "protocol", "result", "departures", "dropout", "measured")
         settings: dict[str, Any] = json.loads(
             json.dumps({**dataclasses.asdict(self), "decay": decay})
         )
-        return settings
+        return {name: value for name, value in settings.items() if name not in said}
 
 
 def loss_for(model: Any, label_smoothing: float = 0.0, one_hot: bool = False) -> keras.losses.Loss:

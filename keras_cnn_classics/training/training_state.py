@@ -96,7 +96,7 @@ class TrainingState(Callback):
         self.resumed: tuple[int, int] | None = None
         self._epochs: list[int] = []
         self._loaded: dict[str, Any] | None = None
-        self._epoch = self._steps = 0
+        self._epoch = self._steps = self._saved = 0
         self._logs: dict[str, Any] = {}  # of the last step, which Keras needs at an epoch's end
         self._random: list[Any] = []
         self._metrics: list[np.ndarray] | None = None  # of training, while validation runs
@@ -123,8 +123,8 @@ class TrainingState(Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.model._initial_epoch = None  # else the next `fit` would begin there, too
         self._show_history()
-        self._epoch, self._steps = epoch, 0
         skipped = self.resumed[1] if self.resumed and self._loaded else 0
+        self._epoch, self._steps, self._saved = epoch, 0, skipped
         if self._loaded:
             _set_random(self._loaded["random"])
         self._random = _get_random()
@@ -146,7 +146,8 @@ class TrainingState(Callback):
                 self._logs, self._loaded = self._loaded["logs"], None
             return
         self._logs = logs or {}
-        if self.save_freq != "epoch" and self._steps % int(self.save_freq) == 0:
+        if self.save_freq != "epoch" and self._steps - self._saved >= int(self.save_freq):
+            self._saved = self._steps
             self._save()
         self._obey(save=True)
 
@@ -179,6 +180,9 @@ class TrainingState(Callback):
         self.sync_variables()
         with entered(self._others(), "as_trained"):
             state = self._state()
+        if not all(np.isfinite(one).all() for one in state["variables"]["model"]):
+            _LOGGER.warning("The weights are not finite: no state is saved of them.")
+            return
         if not is_chief():  # it has read the variables all the same, as the chief waits for that
             return
         path = self.folder / f"epoch-{self._epoch:04d}-step-{self._steps:07d}.npz"
@@ -242,6 +246,13 @@ class TrainingState(Callback):
             # Keras's own way to begin later; `range` of the epochs is then empty after a stop.
             last = self.params.get("epochs") or state["epoch"]
             self.model._initial_epoch = last if state["stopped"] else state["epoch"]
+            _LOGGER.info("Going on from %s.", path)
+            if state["step"] and self.data is None:
+                _LOGGER.warning(
+                    "Training goes on within an epoch, after step %d. That is right only if the "
+                    "data come in the same order again; TrainingState says which do.",
+                    state["step"],
+                )
             return
         if damaged:
             raise OSError(
@@ -317,6 +328,8 @@ class TrainingState(Callback):
         if save:
             self._save()
         self._release_interrupts()
+        if self.data is not None:
+            self.data.position.seek(self._epoch)  # and lets go of it
         raise KeyboardInterrupt(
             f"Interrupted in epoch {self._epoch + 1} after step {self._steps}. The state is in "
             f"{self.latest}: run the same again, with the same folder, to go on from there."

@@ -25,6 +25,32 @@ class Record(keras.callbacks.Callback):
         self.tested.append([w.copy() for w in self.model.get_weights()])
 
 
+def test_a_second_fit_begins_afresh():
+    x = np.ones((4, 1), "float32")
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.zeros((1, 1))])
+    # A gradient of 1: the weight falls by 0.5 in each step.
+    model.compile(keras.optimizers.SGD(0.5), lambda y_true, y_pred: y_pred)
+    averaging = WeightAveraging()
+    fit = {"epochs": 2, "verbose": 0, "validation_data": (x, x), "callbacks": [averaging]}
+    model.fit(x, x, **fit)
+    assert float(model.get_weights()[0][0, 0]) == pytest.approx((-0.5 - 1.0) / 2)
+    model.fit(x, x, **fit)
+    assert float(model.get_weights()[0][0, 0]) == pytest.approx((-1.25 - 1.75) / 2)
+    model.evaluate(x, x, verbose=0, callbacks=[averaging])
+    assert float(model.get_weights()[0][0, 0]) == pytest.approx((-1.25 - 1.75) / 2)
+
+
+def test_batch_norm_is_estimated_again_in_the_end():
+    x = np.random.default_rng(0).normal(3, 2, (64, 4)).astype("float32")
+    model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(name="norm")])
+    model.compile("sgd", "mse")
+    batches = [x[:32], x[32:]]
+    model.fit(x, x, verbose=0, callbacks=[WeightAveraging(data=batches, batches=2)])
+    mean = keras.ops.convert_to_numpy(model.get_layer("norm").moving_mean)
+    np.testing.assert_allclose(mean, x.mean(0), rtol=1e-4)
+
+
 def _net():
     net = keras.Sequential(
         [
@@ -113,8 +139,9 @@ def test_a_restart_goes_on_with_the_average():
     _fit(net, [first], epochs=1)
     first.swap()
     second = WeightAveraging(decay=0.8, start_step=2, every=3)
-    second.set_state(first.get_state())
-    _fit(net, [second], epochs=2, initial_epoch=1)
+    state = first.get_state()
+    begin = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: second.set_state(state))
+    _fit(net, [second, begin], epochs=2, initial_epoch=1)
     _same(net.get_weights(), expected)
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_cnn_classics.training import EarlyStopping
+from keras_cnn_classics.training import EarlyStopping, WeightAveraging
 
 
 class Model:
@@ -86,6 +86,55 @@ def test_successive_strips_by_hand():
     settings = {"criterion": "successive_strips", "strip": 2}
     assert replay(EarlyStopping(threshold=2, **settings), values)[0] == 8
     assert replay(EarlyStopping(threshold=3, **settings), values)[0] == 16
+
+
+@pytest.mark.parametrize(
+    ("criterion", "values", "ran"),
+    [
+        ("patience", [np.nan, np.nan, np.nan], 2),
+        ("generalization_loss", [np.nan, 1.0], 1),
+        ("progress_quotient", [np.nan, 1.0], 1),
+        ("generalization_loss", [0.0, 0.0, 0.001], 3),  # an error of 0 cannot be kept in percent
+        ("progress_quotient", [0.0, 0.0, 0.0, 0.001], 4),
+    ],
+)
+def test_errors_of_zero_and_none(criterion, values, ran):
+    stopping = EarlyStopping(criterion=criterion, patience=2, strip=2)
+    assert replay(stopping, values)[0] == ran
+    assert stopping.reason
+
+
+def test_rapid_progress_bears_any_loss_of_generalization():
+    stopping = EarlyStopping(criterion="progress_quotient", strip=2)
+    assert replay(stopping, [1, 1, 2, 2], training=[1, 1, 0.5, 0.0])[0] == 4
+    assert not stopping.reason
+
+
+def test_the_criteria_go_by_the_lowest_error_whatever_the_difference_that_counts():
+    stopping = EarlyStopping(criterion="generalization_loss", min_delta=0.5)
+    assert replay(stopping, [1.2, 1.0, 1.04, 1.1])[0] == 4
+
+
+def test_negative_errors():
+    with pytest.raises(ValueError, match=r"errors of at least 0\. Received: val_loss = -2"):
+        replay(EarlyStopping(criterion="generalization_loss"), [-2, -1])
+
+
+def test_the_best_average_is_kept():
+    x = np.ones((4, 1), "float32")
+
+    def train(*callbacks):
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+        model.set_weights([np.array([[0.0]])])
+        model.compile(keras.optimizers.SGD(1.0, momentum=0.9), "mse")
+        model.fit(x, x, epochs=6, verbose=0, validation_data=(x, x), callbacks=[*callbacks])
+        return model
+
+    stopping = EarlyStopping(restore_best_weights=True, patience=9)
+    model = train(WeightAveraging(), stopping)
+    assert model.evaluate(x, x, verbose=0) == pytest.approx(stopping.monitors[0].best)
+    with pytest.raises(ValueError, match="WeightAveraging must stand before EarlyStopping"):
+        train(EarlyStopping(restore_best_weights=True), WeightAveraging())
 
 
 def test_relative_difference():

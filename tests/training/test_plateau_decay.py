@@ -49,6 +49,11 @@ def test_as_keras(seed):
     np.testing.assert_allclose(ours, theirs, rtol=1e-6, err_msg=str(settings))
 
 
+def test_no_number_is_no_improvement():
+    rates, _ = replay(PlateauDecay(patience=2, factor=0.5), [float("nan")] * 5)
+    np.testing.assert_allclose(rates, [1, 0.5, 0.5, 0.25, 0.25])
+
+
 def test_each_drop_goes_back_to_the_best_weights():
     _, model = replay(PlateauDecay(patience=2, restore_best_weights=True), [3, 1, 2, 2])
     np.testing.assert_array_equal(model.get_weights()[0], np.full((2, 1), 1.0))

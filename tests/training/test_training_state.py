@@ -71,10 +71,10 @@ class Kill(keras.callbacks.Callback):
 
 def callbacks():
     return [
+        WeightAveraging(decay=0.5),
         EarlyStopping(patience=9, restore_best_weights=True),
         PlateauDecay(patience=1, factor=0.5, restore_best_weights=True, warmup_epochs=1),
         FiniteLoss(),
-        WeightAveraging(decay=0.5),
     ]
 
 
@@ -393,6 +393,46 @@ def test_a_loss_that_is_not_finite(tmp_path):
     assert state.latest.name == "epoch-0000-step-0000002.npz"
 
 
+def test_weights_that_are_not_finite_are_no_good_state(tmp_path, caplog):
+    model = network()
+
+    class Ruin(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                self.model.set_weights([np.full(w.shape, np.inf) for w in self.model.weights])
+
+    state = TrainingState(tmp_path)
+    with pytest.raises(FloatingPointError, match=r"epoch 3, step 1, .*epoch-0001-step-0000000"):
+        model.fit(X, Y, epochs=5, shuffle=False, verbose=0, callbacks=[Ruin(), FiniteLoss(), state])
+    assert "not finite" in caplog.text
+
+
+def test_a_loss_that_is_looked_at_now_and_then():
+    x = X.copy()
+    x[10] = np.nan
+    with pytest.raises(FloatingPointError, match="epoch 1, step 4"):
+        network().fit(x, Y, batch_size=8, shuffle=False, verbose=0, callbacks=[FiniteLoss(4)])
+    with pytest.raises(FloatingPointError, match="epoch 1, step 5"):
+        network().fit(x, Y, batch_size=8, shuffle=False, verbose=0, callbacks=[FiniteLoss(9)])
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras has it not on PyTorch")
+def test_a_frequency_that_steps_in_one_call_skip(tmp_path):
+    model = network()
+    model.compile("sgd", "sparse_categorical_crossentropy", steps_per_execution=2)
+    seen = []
+
+    class Seen(TrainingState):
+        def _save(self):
+            seen.append((self._epoch, self._steps))
+            super()._save()
+
+    model.fit(
+        X[:36], Y[:36], batch_size=4, shuffle=False, verbose=0, callbacks=[Seen(tmp_path, None, 3)]
+    )
+    assert seen == [(0, 4), (0, 8), (1, 0)]
+
+
 def test_a_snapshot_keeps_every_bit(tmp_path):
     import ml_dtypes
 
@@ -422,9 +462,9 @@ def test_no_flipped_bit_goes_unseen(tmp_path):
     _snapshot.write(path, state)
     content = path.read_bytes()
     seen = 0
-    for at in range(0, len(content), 7):
+    for at in range(8 * len(content)):
         altered = bytearray(content)
-        altered[at] ^= 4
+        altered[at // 8] ^= 1 << at % 8
         path.write_bytes(altered)
         try:
             back = _snapshot.read(path)
@@ -433,7 +473,7 @@ def test_no_flipped_bit_goes_unseen(tmp_path):
         else:  # it was in what nobody reads
             assert back["number"] == state["number"]
             np.testing.assert_array_equal(back["array"], state["array"])
-    assert seen > 50
+    assert seen > 4 * len(content)
 
 
 SCRIPT = """
