@@ -10,7 +10,7 @@ import pytest
 import keras_cnn_classics as kcc
 from keras_cnn_classics import training
 from keras_cnn_classics.training import Recipe, recipe
-from keras_cnn_classics.training.recipes import PAPERS
+from keras_cnn_classics.training.papers import PAPERS
 from keras_cnn_classics.training.settings import Cosine, Plateau, Staircase, Steps
 
 BASE = Recipe("a test", "sgd", 0.2, 1e-4, 64, 10, "crop", "a test")
