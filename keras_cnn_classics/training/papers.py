@@ -51,7 +51,10 @@ _ALEXNET = Recipe(
     batch_size=128,
     epochs=90,
     weight_decay=5e-4,
-    initialization=("gaussian", {"std": 0.01}),
+    initialization=(
+        "gaussian",
+        {"std": 0.01, "ones": ("conv2", "conv4", "conv5", "fc6", "fc7")},
+    ),
     resize="crop",
     resize_side=_256,
     augmentation=("alexnet",),
@@ -69,12 +72,12 @@ _ALEXNET = Recipe(
         "batch_size": "5",
         "epochs": "5: roughly 90",
         "weight_decay": "5",
-        "initialization": "5: deviation 0.01",
+        "initialization": "5: deviation 0.01; these layers' biases begin at 1",
         "augmentation": "4.1",
         "protocol": "4.1",
         "result": "6, tables 1 and 2",
     },
-    departures="Biases start where the layers name it; kernels alone decay.",
+    departures="Kernels alone decay.",
 )
 _ZFNET = Recipe(
     name="zfnet",
@@ -120,7 +123,7 @@ _VGG = Recipe(
     batch_size=256,
     epochs=74,
     weight_decay=5e-4,
-    initialization=("gaussian", {"std": 0.1}),
+    initialization=("glorot", {}),
     resize="crop",
     resize_side=384 / 224,
     augmentation=("vgg",),
@@ -136,14 +139,16 @@ _VGG = Recipe(
         "batch_size": "3.1",
         "epochs": "3.1: 370,000 steps",
         "weight_decay": "3.1",
-        "initialization": "3.1: variance 0.01, of net A; the others begin with its layers",
+        "initialization": "3.1: Glorot's makes training a shallower net first unnecessary",
         "augmentation": "3.1: a shorter side from 256 to 512, mirror images, shift of the colour",
         "protocol": "3.2",
         "result": "4.2, table 4",
     },
     departures=(
-        "The deeper networks take 4 convolutions and 3 dense layers of VGG11: "
-        "`training.initialization.from_shallower`. Of the tests, the centre crop is here."
+        "The authors themselves drew net A's weights with a variance of 0.01, and began the deeper "
+        "ones with 4 of its convolutions and its 3 dense layers: "
+        "`training.initialization.from_shallower`. With that variance in all layers the first loss "
+        "is too large to train. Of the tests, the centre crop is here."
     ),
 )
 _NIN = Recipe(

@@ -117,7 +117,8 @@ def describe(one: Recipe) -> list[tuple[str, str, str]]:
             continue
         if item.name == "initialization":
             how, options = value
-            value = " ".join([how, *(f"{key}={option}" for key, option in options.items())])
+            listed = {k: " ".join(v) if isinstance(v, tuple) else v for k, v in options.items()}
+            value = " ".join([how, *(f"{key}={option}" for key, option in listed.items())])
         elif isinstance(value, tuple):
             value = ", ".join(value)
         elif isinstance(value, float):
