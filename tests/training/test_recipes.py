@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -48,6 +50,18 @@ def test_what_a_recipe_says_of_itself(name):
     assert shown["learning rate"][0] == f"{one.learning_rate:g}"
     for field in one.sections:
         assert field.replace("_", " ") in shown, field
+
+
+def test_years_are_the_registrys():
+    known = {spec.url: spec.year for spec in (kcc.get_builder(n).spec for n in kcc.list_models())}
+    package = Path(kcc.__file__).parent
+    files = [*(package / "training").rglob("*.py"), *(package / "data").rglob("*.py")]
+    text = "\n".join(file.read_text() for file in files)
+    cited = re.findall(r", (\d{4})\]\((http\S+)\)", text)
+    cited += re.findall(r', (\d{4}), (http\S+)"', text)
+    found = [(url, int(year)) for year, url in cited if url in known]
+    assert len(found) > 20
+    assert {(url, year) for url, year in found if known[url] != year} == set()
 
 
 @pytest.mark.parametrize(
