@@ -187,7 +187,7 @@ def weights_page() -> str:
 
 def recipes_page() -> str:
     from keras_cnn_classics import training
-    from keras_cnn_classics.training.recipes import PAPERS
+    from keras_cnn_classics.training.papers import PAPERS
 
     trained: dict[str, list[str]] = {name: [] for name in PAPERS}
     for name in kcc.list_models():

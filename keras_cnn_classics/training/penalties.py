@@ -66,7 +66,7 @@ class FilterRMS(keras.constraints.Constraint):
         ValueError: If the bound is not positive.
 
     References:
-        - [Zeiler and Fergus, 2013](https://arxiv.org/abs/1311.2901), section 3.1
+        - [Zeiler and Fergus, 2013](https://arxiv.org/abs/1311.2901), section 3
     """
 
     def __init__(self, maximum: float = 0.1, axis: Sequence[int] | None = None) -> None:

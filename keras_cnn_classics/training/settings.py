@@ -304,7 +304,7 @@ class Recipe:
         if self.optimizer != "adamw" and self.weight_decay:
             add_l2(model, self.weight_decay, depthwise=self.depthwise_decay)
         if self.filter_rms:
-            constrain(model, FilterRMS(self.filter_rms))
+            constrain(model, FilterRMS(self.filter_rms), layers="conv*")
         callbacks = []
         heads = isinstance(model.output, dict)
         prefix = "val_" if validated else ""

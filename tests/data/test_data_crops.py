@@ -10,6 +10,7 @@ from keras_cnn_classics.data.augmentation import (
     RandomFlip,
     RandomResizedCrop,
     ScaleJitter,
+    named,
 )
 from keras_cnn_classics.data.augmentation.crops import resized
 
@@ -110,6 +111,34 @@ def test_pad_and_crop_is_a_shifted_image(mode):
     assert {one.tobytes() for one in found} == set(possible)
 
 
+def test_padding_with_a_colour():
+    image = np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)
+    padded = np.stack(
+        [np.pad(image[..., c], 1, constant_values=fill) for c, fill in enumerate((125, 0, 255))], -1
+    )
+    possible = {padded[i : i + 5, j : j + 6].tobytes() for i in range(3) for j in range(3)}
+    op = PadAndCrop(1, fill=(125, 0, 255))
+    assert {op(image, tf.constant([i, 7])).numpy().tobytes() for i in range(80)} == possible
+    grey = PadAndCrop(3, fill=9)(np.zeros((2, 2, 1), np.uint8), tf.constant([0, 1])).numpy()
+    assert {*grey.ravel()} <= {0, 9}
+    # The papers pad with zeros once the mean is subtracted: with the mean, before that.
+    pad, _ = named("cifar", 32)
+    black = np.zeros((32, 32, 3), np.uint8)
+    found = np.concatenate([pad(black, tf.constant([i, 0])).numpy() for i in range(9)])
+    assert {*map(tuple, found.reshape(-1, 3).tolist())} == {(0, 0, 0), (125, 123, 114)}
+
+
+@pytest.mark.parametrize(
+    "op", [RandomFlip(), PadAndCrop(1), RandomCrop(2), RandomResizedCrop(2), ScaleJitter(2, (2, 4))]
+)
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((2, 4, 4, 3), "u1"), np.zeros((4, 4, 3), "f4"), np.zeros((4, 4), "u1")]
+)
+def test_images_of_another_kind_are_refused(op, wrong):
+    with pytest.raises(ValueError, match=f"{type(op).__name__} takes one image of uint8.*Received"):
+        op(wrong, tf.constant([0, 0]))
+
+
 def test_half_of_the_images_are_flipped():
     image = ramp(4, 6)
     draw = tf.function(lambda seed: RandomFlip()(tf.constant(image), seed))
@@ -134,10 +163,14 @@ def test_the_seed_decides_alone():
     ("make", "message"),
     [
         (lambda: RandomResizedCrop(0), "`size` must be"),
-        (lambda: RandomResizedCrop(8, area=(0.5, 1.5)), "`area` must be a pair .*from 0 to 1"),
-        (lambda: RandomResizedCrop(8, area=0.5), "`area` must be a pair"),
-        (lambda: RandomResizedCrop(8, aspect=(2, 1)), "`aspect` must be a pair"),
-        (lambda: ScaleJitter(224, (200, 300)), "`shorter` must be .*from 224"),
+        (lambda: RandomResizedCrop(8, area=(0.5, 1.5)), "`area` must be a number, .* to 1"),
+        (lambda: RandomResizedCrop(8, area=(0, 1)), "`area` must be a number, from 1e-06"),
+        (lambda: RandomResizedCrop(8, area=0.5), r"`area` must be \(least, greatest\)"),
+        (lambda: RandomResizedCrop(8, aspect=(2, 1)), r"`aspect` must be \(least, greatest\)"),
+        (lambda: RandomResizedCrop(8, aspect=("1", 2)), "`aspect` must be a number"),
+        (lambda: ScaleJitter(224, (200, 300)), "`shorter` must be a number, at least 224"),
+        (lambda: PadAndCrop(1, fill=(0, 0, 256)), "`fill` must be a number"),
+        (lambda: PadAndCrop(1, fill=(1, 2, 3))(tf.zeros((4, 9, 1), tf.uint8), [0, 0]), "one for e"),
         (lambda: PadAndCrop(-1), "`padding` must be pixels"),
         (lambda: PadAndCrop(2, "zeros"), "`mode` must be 'constant' or 'reflect'"),
         (lambda: PadAndCrop(4, "reflect")(tf.zeros((4, 9, 1), tf.uint8), [0, 0]), "below the im"),

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import keras_cnn_classics as kcc
 from keras_cnn_classics import training
 from keras_cnn_classics.training import Recipe, recipe
-from keras_cnn_classics.training.recipes import PAPERS
+from keras_cnn_classics.training.papers import PAPERS
 from keras_cnn_classics.training.settings import Cosine, Plateau, Staircase, Steps
 
 BASE = Recipe("a test", "sgd", 0.2, 1e-4, 64, 10, "crop", "a test")
@@ -48,6 +50,18 @@ def test_what_a_recipe_says_of_itself(name):
     assert shown["learning rate"][0] == f"{one.learning_rate:g}"
     for field in one.sections:
         assert field.replace("_", " ") in shown, field
+
+
+def test_years_are_the_registrys():
+    known = {spec.url: spec.year for spec in (kcc.get_builder(n).spec for n in kcc.list_models())}
+    package = Path(kcc.__file__).parent
+    files = [*(package / "training").rglob("*.py"), *(package / "data").rglob("*.py")]
+    text = "\n".join(file.read_text() for file in files)
+    cited = re.findall(r", (\d{4})\]\((http\S+)\)", text)
+    cited += re.findall(r', (\d{4}), (http\S+)"', text)
+    found = [(url, int(year)) for year, url in cited if url in known]
+    assert len(found) > 20
+    assert {(url, year) for url, year in found if known[url] != year} == set()
 
 
 @pytest.mark.parametrize(
@@ -157,13 +171,41 @@ def test_every_recipe_trains(name):
         X, Y, batch_size=4, epochs=2, verbose=0, validation_data=(X, Y), callbacks=callbacks
     ).history
     assert np.isfinite(history["loss"]).all()
-    decay = sum(float(np.sum(np.square(k))) for k in (model.get_layer("conv").kernel,))
-    assert decay > 0
-    regularized = model.get_layer("conv").kernel_regularizer
-    assert (regularized is not None) == (one.weight_decay > 0)
-    assert model.get_layer("norm").gamma.regularizer is None
-    rms = np.sqrt(np.mean(np.square(keras.ops.convert_to_numpy(model.get_layer("conv").kernel))))
+    kernel, norm = model.get_layer("conv").kernel, model.get_layer("norm")
+    decay = one.weight_decay / 2 * np.sum(keras.ops.convert_to_numpy(kernel) ** 2)
+    found = 0.0 if kernel.regularizer is None else float(kernel.regularizer(kernel))
+    assert found == pytest.approx(decay, rel=1e-5)
+    assert norm.gamma.regularizer is norm.beta.regularizer is None
+    rms = np.sqrt(np.mean(keras.ops.convert_to_numpy(kernel) ** 2))
     assert rms <= 0.1001 or not one.filter_rms
+
+
+@pytest.mark.parametrize("name", ["VGG11", "VGG16"])
+def test_vgg_begins_with_a_loss_that_can_be_trained(name):
+    model = kcc.build(name, weights=None, classes=10, input_shape=(32, 32, 3))
+    recipe(name).compile(model, steps_per_epoch=1)
+    images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype("float32")
+    images = kcc.preprocessing.preprocess_input(images, kcc.get_builder(name).spec.preprocessing)
+    loss = model.loss(np.arange(8), model(images, training=False))
+    assert math.log(10) / 3 < float(loss) < 3 * math.log(10)
+
+
+@pytest.mark.parametrize("name", ["AlexNet", "AlexNetSingle", "AlexNetOWT"])
+def test_biases_of_alexnet_begin_at_1_where_the_paper_says(name):
+    model = kcc.build(name, weights=None, classes=3, **kcc.get_builder(name).spec.tiny)
+    recipe(name).compile(model, steps_per_epoch=1)
+    biases = {v.path.split("/")[-2]: float(v[0]) for v in model.weights if v.name == "bias"}
+    ones = dict.fromkeys(("conv2", "conv4", "conv5", "fc6", "fc7"), 1.0)
+    assert biases == {"conv1": 0.0, "conv3": 0.0, "predictions": 0.0, **ones}
+
+
+def test_zfnet_bounds_the_filters_of_convolutions_alone():
+    model = kcc.build("ZFNet", weights=None, classes=3, **kcc.ZFNet.spec.tiny)
+    recipe("ZFNet").compile(model, steps_per_epoch=1)
+    kernels = {v.path.split("/")[-2]: v.constraint for v in model.weights if v.name == "kernel"}
+    bounded = {name for name, constraint in kernels.items() if constraint is not None}
+    assert bounded == {"conv1", "conv2", "conv3", "conv4", "conv5"}
+    assert {"fc6", "fc7", "predictions"} < set(kernels)
 
 
 def test_options_for_the_data():

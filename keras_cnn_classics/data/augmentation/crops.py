@@ -10,6 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import tensorflow as tf
+
+from keras_cnn_classics.data.augmentation._operation import (
+    Operation,
+    check_image,
+    check_interval,
+    check_number,
+)
 from keras_cnn_classics.data.images import check_size
 
 _ATTEMPTS = 10  # at a window that fits, as in the usual implementations
@@ -29,8 +38,6 @@ def resized(image: Any, size: tuple[int, int]) -> Any:
     Returns:
         A tensor of uint8, `(*size, channels)`.
     """
-    import tensorflow as tf
-
     if image.shape[:2] == size:
         return image
     small = tf.reduce_any(tf.shape(image)[:2] > 2 * tf.constant(size))
@@ -44,32 +51,14 @@ def resized(image: Any, size: tuple[int, int]) -> Any:
 
 def cut(image: Any, window: Any) -> Any:
     """The window `(top, left, height, width)` of an image."""
-    import tensorflow as tf
-
     begin, size = tf.pad(window[:2], [[0, 1]]), tf.pad(window[2:], [[0, 1]], constant_values=-1)
     return tf.ensure_shape(tf.slice(image, begin, size), (None, None, image.shape[-1]))
 
 
 def _placed(window: Any, space: Any, draws: Any) -> Any:
     """A window of `(height, width)` anywhere in the space, by two draws from 0 to 1."""
-    import tensorflow as tf
-
     free = tf.cast(space - window + 1, tf.float32)
     return tf.concat([tf.cast(draws * free, tf.int32), window], 0)
-
-
-def _range(name: str, pair: Any, least: float, most: float) -> tuple[float, float]:
-    if (
-        not isinstance(pair, (tuple, list))
-        or len(pair) != 2
-        or not least <= pair[0] <= pair[1] <= most
-        or pair[0] <= 0
-    ):
-        raise ValueError(
-            f"`{name}` must be a pair (least, most) of positive numbers from {least:g} to {most:g}."
-            f" Received: {pair!r}"
-        )
-    return tuple(pair)
 
 
 @dataclass(frozen=True)
@@ -86,8 +75,7 @@ class _Window:
         raise NotImplementedError
 
     def __call__(self, image: Any, seed: Any) -> Any:
-        import tensorflow as tf
-
+        image = check_image(image, self)
         height, width, _ = tf.unstack(tf.shape(image))
         return resized(cut(image, self.window(height, width, seed)), self.size)
 
@@ -108,7 +96,7 @@ class RandomResizedCrop(_Window):
         ValueError: For a size below one pixel, or a pair out of order or range.
 
     References:
-        - [Szegedy et al., 2015](https://arxiv.org/abs/1409.4842), section 6
+        - [Szegedy et al., 2014](https://arxiv.org/abs/1409.4842), section 6
     """
 
     area: tuple[float, float] = (0.08, 1.0)
@@ -116,12 +104,10 @@ class RandomResizedCrop(_Window):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "area", _range("area", self.area, 0, 1))
-        object.__setattr__(self, "aspect", _range("aspect", self.aspect, 0.01, 100))
+        check_interval(self.area, "area", 1e-6, 1)
+        check_interval(self.aspect, "aspect", 0.01, 100)
 
     def window(self, height: Any, width: Any, seed: Any) -> Any:
-        import tensorflow as tf
-
         space = tf.stack([height, width])
         sides = tf.cast(space, tf.float32)
         draws = tf.random.stateless_uniform((_ATTEMPTS + 1, 2), seed)
@@ -151,8 +137,6 @@ class RandomCrop(_Window):
     """
 
     def window(self, height: Any, width: Any, seed: Any) -> Any:
-        import tensorflow as tf
-
         space = tf.stack([height, width])
         window = tf.minimum(space, tf.constant(self.size))
         return _placed(window, space, tf.random.stateless_uniform((2,), seed))
@@ -175,20 +159,17 @@ class ScaleJitter(_Window):
         ValueError: For a size below one pixel or above the least S, or a range out of order.
 
     References:
-        - [Simonyan and Zisserman, 2015](https://arxiv.org/abs/1409.1556), section 3.1
-        - [He et al., 2016](https://arxiv.org/abs/1512.03385), section 3.4
+        - [Simonyan and Zisserman, 2014](https://arxiv.org/abs/1409.1556), section 3.1
+        - [He et al., 2015](https://arxiv.org/abs/1512.03385), section 3.4
     """
 
     shorter: tuple[int, int] = (256, 512)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        shorter = _range("shorter", self.shorter, max(self.size), 2**20)
-        object.__setattr__(self, "shorter", shorter)
+        check_interval(self.shorter, "shorter", max(self.size))
 
     def window(self, height: Any, width: Any, seed: Any) -> Any:
-        import tensorflow as tf
-
         space = tf.stack([height, width])
         draws = tf.random.stateless_uniform((3,), seed)
         least, most = self.shorter
@@ -200,55 +181,65 @@ class ScaleJitter(_Window):
 
 
 @dataclass(frozen=True)
-class PadAndCrop:
+class PadAndCrop(Operation):
     """The image moved by up to `padding` pixels along each axis: the augmentation of CIFAR.
 
     Args:
         padding: Pixels added on each side before a window of the image's own size is taken.
-        mode: What is added: `"constant"` for zeros, or `"reflect"` for the image's mirror image.
+        mode: What is added: `"constant"` for one colour, or `"reflect"` for the image's mirror
+            image.
+        fill: That colour, from 0 to 255: a number, or one for each channel. The papers subtract
+            the mean from the pixels and then pad with zeros, which is to pad with the mean.
+            Defaults to `0`.
 
     Raises:
-        ValueError: For negative padding, more of it than `"reflect"` can take, or another mode.
+        ValueError: For negative padding, more of it than `"reflect"` can take, another mode, or a
+            colour out of range or of another number of channels.
 
     References:
-        - [Lee et al., 2015](https://arxiv.org/abs/1409.5185), section 3.2
-        - [He et al., 2016](https://arxiv.org/abs/1512.03385), section 4.2
+        - [Lee et al., 2014](https://arxiv.org/abs/1409.5185), section 3.2
+        - [He et al., 2015](https://arxiv.org/abs/1512.03385), section 4.2
     """
 
     padding: int = 4
     mode: str = "constant"
+    fill: int | tuple[int, ...] = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.padding, int) or self.padding < 0:
             raise ValueError(f"`padding` must be pixels, 0 or more. Received: {self.padding!r}")
         if self.mode not in ("constant", "reflect"):
             raise ValueError(f"`mode` must be 'constant' or 'reflect'. Received: {self.mode!r}")
+        for value in np.ravel(self.fill).tolist():
+            check_number(value, "fill", 0, 255)
 
-    def __call__(self, image: Any, seed: Any) -> Any:
-        import tensorflow as tf
-
+    def change(self, image: Any, seed: Any) -> Any:
+        if np.size(self.fill) not in (1, image.shape[-1]):
+            raise ValueError(
+                f"`fill` must be one number, or one for each of the {image.shape[-1]} channel(s) "
+                f"of the image. Received: fill={self.fill}"
+            )
         pad, known = self.padding, [side for side in image.shape[:2] if side is not None]
         if self.mode == "reflect" and known and min(known) <= pad:
             raise ValueError(
                 f"`padding` must be below the image's sides to reflect it. Received: {pad} for "
                 f"{image.shape[0]} x {image.shape[1]} pixels"
             )
-        padded = tf.pad(image, ((pad, pad), (pad, pad), (0, 0)), self.mode)
+        fill = tf.constant(self.fill, tf.uint8)
+        # Differences of 8 bits wrap around, and the sums wrap back.
+        padded = tf.pad(image - fill, ((pad, pad), (pad, pad), (0, 0)), self.mode) + fill
         place = tf.random.stateless_uniform((2,), seed, 0, 2 * pad + 1, tf.int32)
-        result = tf.slice(padded, tf.concat([place, [0]], 0), tf.shape(image))
-        return tf.ensure_shape(result, image.shape)
+        return tf.slice(padded, tf.concat([place, [0]], 0), tf.shape(image))
 
 
 @dataclass(frozen=True)
-class RandomFlip:
+class RandomFlip(Operation):
     """The image or its mirror image, left and right exchanged, each half of the times.
 
     References:
         - [Krizhevsky et al., 2012](https://doi.org/10.1145/3065386), section 4.1
     """
 
-    def __call__(self, image: Any, seed: Any) -> Any:
-        import tensorflow as tf
-
+    def change(self, image: Any, seed: Any) -> Any:
         flipped = tf.random.stateless_uniform((), seed) < 0.5
         return tf.cond(flipped, lambda: tf.reverse(image, [1]), lambda: image)

@@ -77,7 +77,7 @@ class Affine(Operation):
         ValueError: If an amount is negative or `fill` is not from 0 to 255.
 
     References:
-        - [LeCun et al., 1998](https://doi.org/10.1109/5.726791), section III-A
+        - [LeCun et al., 1998](https://doi.org/10.1109/5.726791), section III-B
     """
 
     translation: float = 0.1

@@ -84,7 +84,7 @@ class MixUp(Mixer):
         alpha: See `Mixer`. Defaults to `0.2`, the paper's for ImageNet; for CIFAR it has 1.
 
     References:
-        - [Zhang et al., 2018](https://arxiv.org/abs/1710.09412), equation 1
+        - [Zhang et al., 2017](https://arxiv.org/abs/1710.09412), equation 1
     """
 
     alpha: float = 0.2

@@ -8,6 +8,8 @@ from typing import Any
 
 from keras_cnn_classics.data import augmentation as ops
 
+_CIFAR_MEAN = (125, 123, 114)  # of the pixels of CIFAR-10
+
 
 def _jitter(size: Any, low: int, high: int) -> Any:
     """The papers' shorter sides, which are for crops of 224 pixels, for crops of another size."""
@@ -49,7 +51,7 @@ AUGMENTATIONS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
         ops.ColourJitter(),
         ops.PCANoise(),
     ),
-    "cifar": lambda size: (ops.PadAndCrop(4), ops.RandomFlip()),
+    "cifar": lambda size: (ops.PadAndCrop(4, fill=_CIFAR_MEAN), ops.RandomFlip()),
 }
 
 
