@@ -41,6 +41,10 @@ _LENET = Recipe(
         "from second derivatives. Here all weights have one rate, which falls at the paper's "
         "passes by a factor near the paper's (0.4, 0.5, 0.5, 0.2)."
     ),
+    measured=(
+        "not run. `train LeNet5 --data mnist --validation 0 --augment mnist`, with the quick "
+        "recipe: 0.65, 0.77 and 0.72 % in 30 epochs, seeds 0 to 2"
+    ),
 )
 _ALEXNET = Recipe(
     name="alexnet",
