@@ -66,7 +66,8 @@ def train(
         Kind, typer.Option(help="Settings: quick ones, or the paper's, which `show` prints.")
     ] = Kind.quick,
     scale: Annotated[
-        float, typer.Option(min=1e-6, help="Factor on the recipe's epochs and all such lengths.")
+        float,
+        typer.Option(min=1e-6, max=1e6, help="Factor on the recipe's epochs and all such lengths."),
     ] = 1.0,
     epochs: Annotated[
         int | None,
@@ -94,7 +95,10 @@ def train(
     ] = None,
     augment: Annotated[
         list[str] | None,
-        typer.Option(help="Augmentation by name, as `data preview` shows it; repeat for several."),
+        typer.Option(
+            help="Augmentation by name, as `data preview` shows it; repeat for several. none for "
+            "none where the recipe has some."
+        ),
     ] = None,
     size: _common.Size = None,
     resize: _common.ResizeOption = None,
@@ -107,7 +111,9 @@ def train(
             help="Share of the training images held out to choose the best epoch; 0 for none.",
         ),
     ] = 0.1,
-    seed: Annotated[int, typer.Option(min=0, help="Decides weights, order and split.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Decides weights, order and split.")
+    ] = 0,
     classes: _common.Classes = None,
     data_dir: _common.DataDir = None,
     on_bad_image: Annotated[
@@ -167,7 +173,7 @@ def train(
         "resize": resize,
         "label_smoothing": label_smoothing,
         "auxiliary": auxiliary,
-        "augmentation": tuple(augment) if augment is not None else None,
+        "augmentation": tuple(one for one in augment if one != "none") if augment else None,
     }
     given = {key: value for key, value in given.items() if value is not None}
     settings = training.recipe(spec, recipe, batch_size=batch_size if paper else None, scale=scale)
@@ -266,6 +272,7 @@ def run(
         "preprocessing": preprocess,
         "seed": seed,
         "validation": validation,
+        "weights": weights,
     }
     try:
         return training.train(

@@ -22,13 +22,16 @@ class Callback(keras.callbacks.Callback):
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
+        # `self.model` is a property of Keras that on JAX reads the variables back, which costs time
+        # after each step, and within one breaks it.
+        self.bare_model = model
         others = _CALLBACKS.get(model, [])
         _CALLBACKS[model] = [one for one in others if one() not in (None, self)]
         _CALLBACKS[model].append(weakref.ref(self))
 
     def companions(self) -> list[Callback]:
         """The callbacks of this package in the same `fit`, this one too, in their order."""
-        listed = [one() for one in _CALLBACKS[self.model]]
+        listed = [one() for one in _CALLBACKS[self.bare_model]]
         # Keras gives all callbacks of one `fit` the same object; those of a `fit` that failed are
         # on the list still.
         return [one for one in listed if one is not None and one.params is self.params]
@@ -53,8 +56,8 @@ class Callback(keras.callbacks.Callback):
 
         Within an epoch Keras keeps their values outside of them on JAX.
         """
-        if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()
+        if hasattr(self.bare_model, "jax_state_sync"):
+            self.bare_model.jax_state_sync()
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ import math
 import warnings
 from typing import Any
 
+from keras_cnn_classics.training._arguments import check_number
+
 _MODES = ("auto", "min", "max")
 # The end of a metric's name, or of what stands before Keras's counters, tells what is better.
 _SMALLER = ("loss", "error", "entropy", "crossentropy", "mse", "mae", "divergence", "hinge")
@@ -36,8 +38,9 @@ class Monitor:
     ) -> None:
         if mode not in _MODES:
             raise ValueError(f"`mode` must be one of {_MODES}. Received: {mode!r}")
-        if min_delta < 0:
-            raise ValueError(f"`min_delta` must not be negative. Received: {min_delta}")
+        check_number("min_delta", min_delta, 0)
+        if not isinstance(name, str):
+            raise ValueError(f"`monitor` must name an entry of the logs. Received: {name!r}")
         self.name = name
         self.sign = {"min": 1.0, "max": -1.0, "auto": 0.0}[mode] or _sign(name)
         self.min_delta, self.relative, self.baseline = min_delta, relative, baseline

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._callback import Callback
 from keras_cnn_classics.training._layers import as_array, inputs_of, layers_of, preserved
 
@@ -67,13 +68,13 @@ class WeightAveraging(Callback):
         batches: int | None = None,
     ) -> None:
         super().__init__()
+        if decay is not None:
+            check_number("decay", decay, 0)
         if decay is not None and not 0 < decay < 1:
             raise ValueError(f"`decay` must be between 0 and 1, or None. Received: {decay=}")
-        if min(start_epoch, start_step, every - 1) < 0:
-            raise ValueError(
-                "`start_epoch` and `start_step` must not be negative, and `every` at least 1. "
-                f"Received: {start_epoch=}, {start_step=}, {every=}"
-            )
+        check_number("start_epoch", start_epoch, 0, whole=True)
+        check_number("start_step", start_step, 0, whole=True)
+        check_number("every", every, 1, whole=True)
         self.decay, self.every = decay, every
         self.start_epoch, self.start_step = start_epoch, start_step
         self.warm_up, self.validate = warm_up, validate

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._callback import Callback, entered
 from keras_cnn_classics.training._files import written
 from keras_cnn_classics.training._monitor import Monitor
@@ -133,7 +134,8 @@ class EarlyStopping(Callback):
         best_weights_path: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
-        names = (monitor,) if isinstance(monitor, str) else tuple(monitor)
+        several = isinstance(monitor, (list, tuple))
+        names: tuple[Any, ...] = tuple(monitor) if several else (monitor,)
         modes = _for_each(mode, names, "mode")
         baselines = _for_each(baseline, names, "baseline")
         if not names:
@@ -143,13 +145,13 @@ class EarlyStopping(Callback):
                 f"`criterion` must be 'patience' or one of {tuple(_THRESHOLDS)}. "
                 f"Received: {criterion!r}"
             )
-        if patience < 0 or strip < 1:
-            raise ValueError(
-                "`patience` must be at least 0 and `strip` at least 1. "
-                f"Received: {patience=}, {strip=}"
-            )
-        if time_budget is not None and time_budget <= 0:
-            raise ValueError(f"`time_budget` must be positive. Received: {time_budget}")
+        check_number("patience", patience, 0, whole=True)
+        check_number("strip", strip, 1, whole=True)
+        check_number("start_from_epoch", start_from_epoch, 0, whole=True)
+        if threshold is not None:
+            check_number("threshold", threshold, 0)
+        if time_budget is not None:
+            check_number("time_budget", time_budget, 1e-9)
         path = None if best_weights_path is None else Path(best_weights_path)
         if path is not None and not path.name.endswith(".weights.h5"):
             raise ValueError(f"`best_weights_path` must end in '.weights.h5'. Received: {path}")
@@ -305,6 +307,11 @@ class EarlyStopping(Callback):
             # Keras's file has the optimizer's variables too.
             variables = self.model.optimizer.variables
             values = [keras.ops.convert_to_numpy(one) for one in variables]
+            if not self.best_weights_path.exists():
+                raise FileNotFoundError(
+                    f"{self.best_weights_path} had the best weights, and is gone. The model has "
+                    "those of the last epoch."
+                )
             self.model.load_weights(self.best_weights_path)
             for one, value in zip(variables, values, strict=True):
                 one.assign(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._callback import Callback
 from keras_cnn_classics.training._rates import optimizers_of, rate_of
 from keras_cnn_classics.training.training_state import TrainingState
@@ -26,8 +27,7 @@ class FiniteLoss(Callback):
 
     def __init__(self, every: int = 1) -> None:
         super().__init__()
-        if every < 1:
-            raise ValueError(f"`every` must be at least 1. Received: {every}")
+        check_number("every", every, 1, whole=True)
         self.every = every
         self._epoch = 0
 

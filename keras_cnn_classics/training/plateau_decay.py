@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._callback import Callback
 from keras_cnn_classics.training._monitor import Monitor
 from keras_cnn_classics.training._rates import optimizers_of, rate_of, refuse_schedules
@@ -65,14 +66,15 @@ class PlateauDecay(Callback):
         warmup_epochs: int = 0,
     ) -> None:
         super().__init__()
+        check_number("factor", factor, 0)
         if not 0 < factor < 1:
             raise ValueError(f"`factor` must be above 0 and below 1. Received: {factor}")
-        if min(patience, cooldown, warmup_epochs, max_drops or 0, min_lr) < 0:
-            raise ValueError(
-                "`patience`, `cooldown`, `warmup_epochs`, `max_drops` and `min_lr` must not be "
-                f"negative. Received: {patience=}, {cooldown=}, {warmup_epochs=}, {max_drops=}, "
-                f"{min_lr=}"
-            )
+        check_number("patience", patience, 0, whole=True)
+        check_number("cooldown", cooldown, 0, whole=True)
+        check_number("warmup_epochs", warmup_epochs, 0, whole=True)
+        check_number("min_lr", min_lr, 0)
+        if max_drops is not None:
+            check_number("max_drops", max_drops, 0, whole=True)
         self._monitor = Monitor(monitor, mode, min_delta)
         self.factor, self.patience, self.verbose = factor, patience, verbose
         self.cooldown, self.min_lr = cooldown, min_lr

@@ -19,7 +19,7 @@ from keras_cnn_classics.data import ImageData
 from keras_cnn_classics.data.augmentation import check_model
 from keras_cnn_classics.training import distribution
 from keras_cnn_classics.training._callback import Callback, entered
-from keras_cnn_classics.training._files import write_json, written
+from keras_cnn_classics.training._files import SCRATCH, write_json, written
 from keras_cnn_classics.training._rates import optimizers_of, rate_of
 from keras_cnn_classics.training.auxiliary import without_auxiliary
 from keras_cnn_classics.training.distribution import is_chief
@@ -73,8 +73,8 @@ def check_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> 
 
 def _take_away(folder: Path) -> None:
     """Takes away what a run has left in a folder, and nothing else."""
-    for name in FILES:
-        (folder / name).unlink(missing_ok=True)
+    for left in [folder / name for name in FILES] + list(folder.glob(f"{SCRATCH}*")):
+        left.unlink(missing_ok=True)
     _take_away_state(folder)
     for events in folder.glob(f"{LOG}/*/events.out.tfevents.*"):
         events.unlink()
@@ -85,8 +85,9 @@ def _take_away(folder: Path) -> None:
 
 def _take_away_state(folder: Path) -> None:
     """Takes away what only an unfinished run needs, which is several times a network's size."""
-    for left in (folder / STATE).glob("epoch-*-step-*.npz"):
-        left.unlink()
+    for pattern in ("epoch-*-step-*.npz", f"{SCRATCH}*"):
+        for left in (folder / STATE).glob(pattern):
+            left.unlink()
     with contextlib.suppress(OSError):
         (folder / STATE).rmdir()
 
@@ -269,7 +270,12 @@ def train(
     folder = Path(folder)
     if resume and (folder / SUMMARY).exists():
         begun = _begun(folder, facts)
-        if begun["finished"]:
+        if begun.get("finished"):
+            if not (folder / "best.keras").exists():
+                raise FileNotFoundError(
+                    f"The run in {folder} is finished, but its best.keras is gone. Begin anew in "
+                    "another folder or by overwrite=True (--overwrite)."
+                )
             network.load_weights(folder / "best.keras")
             return begun
     else:
@@ -278,6 +284,12 @@ def train(
     distributed = distribution.replicas() > 1
     steps = data.steps if distributed else data.position.batches
     one_hot = len(data.train.element_spec[1].shape) == 2
+    if one_hot and network.output_shape[-1] != len(data.class_names):
+        raise ValueError(
+            f"One-hot labels of {len(data.class_names)} classes, as mixers make them, need as many "
+            f"outputs. Received: a model with {network.output_shape[-1]}. Build it with "
+            f"classes={len(data.class_names)}, or leave the mixers out."
+        )
     chosen = settings.compile(
         model, steps, validated=data.validation is not None, fresh=fresh, one_hot=one_hot
     )
@@ -360,7 +372,13 @@ def train(
 
 def _begun(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """The summary of the run in a folder, which must have begun in the same way."""
-    begun: dict[str, Any] = json.loads((folder / SUMMARY).read_text())
+    try:
+        begun: dict[str, Any] = json.loads((folder / SUMMARY).read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{folder / SUMMARY} is damaged ({error}), so the run cannot go on. Begin anew in "
+            "another folder or by overwrite=True (--overwrite)."
+        ) from None
     now = json.loads(json.dumps(facts))
     other = [name for name, value in now.items() if begun.get(name) != value]
     if other:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -225,7 +226,7 @@ class Recipe:
         References:
             - [Goyal et al., 2017](https://arxiv.org/abs/1706.02677), section 2.1: the linear rule
         """
-        if scale <= 0 or (batch_size is not None and batch_size < 1):
+        if not 0 < scale < math.inf or (batch_size is not None and batch_size < 1):
             raise ValueError(
                 f"`scale` and `batch_size` must be positive. Received: {scale=}, {batch_size=}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import random
@@ -17,6 +18,7 @@ import numpy as np
 
 from keras_cnn_classics.training import _snapshot
 from keras_cnn_classics.training._callback import Callback, entered
+from keras_cnn_classics.training._files import SCRATCH
 from keras_cnn_classics.training.distribution.devices import any_worker, is_chief
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
@@ -85,6 +87,8 @@ class TrainingState(Callback):
             raise ValueError(
                 f"`save_freq` must be 'epoch' or a positive integer. Received: {save_freq!r}"
             )
+        if not isinstance(folder, (str, os.PathLike)):
+            raise ValueError(f"`folder` must be a path. Received: {folder!r}")
         if data is not None and not hasattr(data, "position"):
             raise ValueError(
                 "`data` must have a `position` to seek, as data.load(...) has. Received: "
@@ -114,6 +118,8 @@ class TrainingState(Callback):
                 f"{names}. Put it at the end of the list."
             )
         self.folder.mkdir(parents=True, exist_ok=True)
+        for scratch in self.folder.glob(f"{SCRATCH}*"):  # of a process that was killed
+            scratch.unlink(missing_ok=True)
         self.history, self._epochs, self.resumed = {}, [], None
         self._epoch = self._steps = 0
         self._interrupted = False
@@ -137,7 +143,8 @@ class TrainingState(Callback):
             self._loaded = None
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self._steps = batch + 1
+        # With several steps in one call the last call may have fewer.
+        self._steps = min(batch + 1, self.params.get("steps") or batch + 1)
         if self._loaded:
             assert self.resumed is not None
             if self._steps >= self.resumed[1]:
@@ -158,6 +165,12 @@ class TrainingState(Callback):
         self._obey(save=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if self._loaded:
+            raise ValueError(
+                f"{self.latest} was saved after step {self._loaded['step']} of an epoch, and this "
+                f"epoch has {self._steps}. Give the same data in the same batches, or another "
+                "folder."
+            )
         self._metrics = None
         self._epochs.append(epoch)
         for name, value in (logs or {}).items():
@@ -309,7 +322,7 @@ class TrainingState(Callback):
             return  # only there can Python take signals
 
         def handle(number: int, frame: Any) -> None:
-            if self._interrupted or not _is_training(self.model, frame):
+            if self._interrupted or not _is_training(self.bare_model, frame):
                 self._release_interrupts()
                 raise KeyboardInterrupt
             self._interrupted = True
@@ -323,7 +336,7 @@ class TrainingState(Callback):
 
     def _obey(self, save: bool) -> None:
         """After Ctrl-C, leaves."""
-        if not any_worker(self.model, self._interrupted):
+        if not any_worker(self.bare_model, self._interrupted):
             return
         if save:
             self._save()
@@ -368,10 +381,11 @@ def _skipping(model: Any, logs: dict[str, float]) -> Callable[..., Any]:
         if backend == "torch":  # which gets its batches, and not their iterator
             return dict(logs)
         iterator = arguments[-1]
-        for _ in range(model.steps_per_execution):
-            batch = next(iterator)
+        batches = list(itertools.islice(iterator, model.steps_per_execution))
+        if not batches:
+            raise StopIteration
         if backend == "tensorflow":  # where Keras makes the variables of metrics in the first step
-            model._symbolic_build(data_batch=batch)
+            model._symbolic_build(data_batch=batches[0])
         return (dict(logs), arguments[0]) if backend == "jax" else dict(logs)
 
     skip.original = original  # type: ignore[attr-defined]

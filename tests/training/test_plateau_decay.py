@@ -130,7 +130,17 @@ def test_a_schedule_is_refused_when_training_begins():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"factor": 1.0}, {"factor": 0.0}, {"patience": -1}, {"max_drops": -1}, {"cooldown": -1}],
+    [
+        {"factor": 1.0},
+        {"factor": 0.0},
+        {"patience": -1},
+        {"max_drops": -1},
+        {"cooldown": -1},
+        {"min_lr": float("nan")},
+        {"warmup_epochs": 0.5},
+        {"factor": "a"},
+        {"monitor": ["val_loss"]},
+    ],
 )
 def test_wrong_arguments(settings):
     with pytest.raises(ValueError, match="Received"):

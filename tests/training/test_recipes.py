@@ -162,7 +162,13 @@ X = np.random.default_rng(0).normal(size=(12, 8, 8, 3)).astype("float32")
 Y = np.arange(12) % 3
 
 
-@pytest.mark.parametrize("name", PAPERS)
+QUICK = ("zfnet", "googlenet", "stochastic-depth", "efficientnet")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [one if one in QUICK else pytest.param(one, marks=pytest.mark.slow) for one in PAPERS],
+)
 def test_every_recipe_trains(name):
     one = PAPERS[name].scaled(batch_size=4, scale=0.01)
     model = tiny()

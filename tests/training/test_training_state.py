@@ -111,12 +111,12 @@ def whole(tmp_path_factory):
     ("kill", "save_freq", "resumed"),
     [
         (Kill(2), "epoch", (2, 0)),
-        (Kill(2, 3), "epoch", (2, 0)),
         (Kill(0, 4), 2, (0, 4)),
-        (Kill(3, 3), 2, (3, 2)),
-        (Kill(1, 4), 5, (1, 0)),
         (Kill(2, in_validation=True), 5, (2, 5)),
-        (Kill(4, in_validation=True), 2, (4, 4)),
+        pytest.param(Kill(2, 3), "epoch", (2, 0), marks=pytest.mark.slow),
+        pytest.param(Kill(3, 3), 2, (3, 2), marks=pytest.mark.slow),
+        pytest.param(Kill(1, 4), 5, (1, 0), marks=pytest.mark.slow),
+        pytest.param(Kill(4, in_validation=True), 2, (4, 4), marks=pytest.mark.slow),
     ],
 )
 def test_goes_on_bit_by_bit(tmp_path, whole, kill, save_freq, resumed):
@@ -127,7 +127,7 @@ def test_goes_on_bit_by_bit(tmp_path, whole, kill, save_freq, resumed):
     assert_same(again, whole)
 
 
-@pytest.mark.parametrize("kill", [Kill(2), Kill(1, 4)])
+@pytest.mark.parametrize("kill", [Kill(1, 4), pytest.param(Kill(2), marks=pytest.mark.slow)])
 def test_arrays_that_keras_shuffles(tmp_path, kill):
     whole = run(tmp_path / "whole", shuffle=True)
     with pytest.raises(Killed):
@@ -243,7 +243,10 @@ def test_data_are_told_where_to_begin(tmp_path):
     assert data.sought == [(1, 2, True), (2, 0, True), (3, 0, False)]
 
 
-@pytest.mark.parametrize("damage", ["cut", "altered", "empty", "html"])
+@pytest.mark.parametrize(
+    "damage",
+    ["cut", "altered", *(pytest.param(one, marks=pytest.mark.slow) for one in ("empty", "html"))],
+)
 def test_a_damaged_state_is_left_out(tmp_path, whole, damage, caplog):
     with pytest.raises(Killed):
         run(tmp_path, Kill(3, 1))
@@ -348,7 +351,7 @@ class Interrupt(keras.callbacks.Callback):
     ("place", "resumed"),
     [
         (Interrupt(1, 2), (1, 3)),
-        (Interrupt(0, 0), (0, 1)),
+        pytest.param(Interrupt(0, 0), (0, 1), marks=pytest.mark.slow),
         (Interrupt(2, in_validation=True), (2, 5)),
     ],
 )
@@ -361,6 +364,56 @@ def test_ctrl_c_finishes_the_step_and_saves(tmp_path, whole, place, resumed):
     again = run(tmp_path)
     assert again[1].resumed == resumed
     assert_same(again, whole)
+
+
+def test_ctrl_c_in_the_middle_of_a_step(tmp_path, whole):
+    class Within(keras.callbacks.Callback):
+        """Presses Ctrl-C while a step is under way; on JAX the variables are then empty."""
+
+        def on_train_begin(self, logs=None):
+            original, self.calls = self.model.train_function, 0
+
+            def step(*arguments):
+                self.calls += 1
+                result = original(*arguments)
+                if self.calls == 8:
+                    signal.raise_signal(signal.SIGINT)
+                return result
+
+            self.model.train_function = step
+
+    with pytest.raises(KeyboardInterrupt, match="epoch 2 after step 3"):
+        run(tmp_path, Within())
+    assert_same(run(tmp_path), whole)
+
+
+def test_a_state_within_an_epoch_that_is_shorter_now(tmp_path):
+    with pytest.raises(Killed):
+        run(tmp_path, Kill(1, 4), save_freq=1)
+    with pytest.raises(ValueError, match=r"saved after step 4 of an epoch, and this epoch has 2"):
+        run(tmp_path, save_freq=1, batch_size=20)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras has it not on PyTorch")
+def test_the_last_call_has_fewer_steps(tmp_path):
+    def compiled():
+        model = network()
+        model.compile("sgd", "sparse_categorical_crossentropy", steps_per_execution=3)
+        return model
+
+    whole = run(tmp_path / "whole", model=compiled())
+    with pytest.raises(Killed):
+        run(tmp_path / "part", Kill(1, in_validation=True), save_freq=2, model=compiled())
+    again = run(tmp_path / "part", save_freq=2, model=compiled())
+    assert again[1].resumed == (1, 5)
+    assert_same(again, whole)
+
+
+def test_what_a_killed_process_has_left_half_written_is_taken_away(tmp_path):
+    left = tmp_path / ".writing-1-epoch-0001-step-0000000.npz"
+    left.write_bytes(b"half")
+    run(tmp_path, epochs=1)
+    assert not left.exists()
 
 
 def test_ctrl_c_after_a_fit_that_failed_is_pythons_own(tmp_path):
