@@ -58,8 +58,8 @@ def gaussian(
 
     Args:
         model: A built model.
-        std: Standard deviation. Defaults to `0.01`. VGG's net A had 0.1, the root of its variance;
-            in deeper ones, and with large images, that makes the first loss too large.
+        std: Standard deviation. Defaults to `0.01`. The variance that VGG's paper prints for its
+            net A means 0.1, with which the first loss is far too large to train.
         ones: Name of layers whose biases begin at 1, in which `*` stands for anything, or several
             names. For AlexNet these are conv2, conv4, conv5 and the hidden dense layers.
         seed: Seed of what is drawn.
