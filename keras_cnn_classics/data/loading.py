@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ class ImageData:
     position: Position
     steps: int
     _endless: Callable[[int, int], tf.data.Dataset] = field(repr=False)
+    _plain: Callable[[], tf.data.Dataset] = field(repr=False)
 
     def endless(self, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
         """The training batches of epoch after epoch, in one iterator without end.
@@ -74,6 +75,16 @@ class ImageData:
             ValueError: If there are fewer images than one batch, or the batch cannot be shared.
         """
         return self._endless(worker, workers)
+
+    def plain(self) -> tf.data.Dataset:
+        """The training images once, in their order, neither augmented nor preprocessed.
+
+        For what is measured on a data set. `position` has no part in it.
+
+        Returns:
+            Batches of float32 images, pixels from 0 to 255, and labels.
+        """
+        return self._plain()
 
 
 def load(
@@ -228,6 +239,7 @@ def load(
         position=position,
         steps=len(found.train) // batch_size,
         _endless=endless,
+        _plain=lambda: replace(batching, preprocess=None).dataset(found.train),
     )
 
 

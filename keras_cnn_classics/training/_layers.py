@@ -12,7 +12,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.backend.common import global_state
 
 ROLES = ("kernel", "depthwise", "pointwise")
 
@@ -85,6 +84,10 @@ def preserved(model: Any) -> Iterator[None]:
 
     The random state is that of Keras, NumPy's old generator and Python's.
     """
+    # Keras gives its random state to nobody else. It is a private module: whoever does not need
+    # it here must not depend on its place, least of all every `import keras`, which comes by.
+    from keras.src.backend.common import global_state
+
     variables = [(v, np.array(keras.ops.convert_to_numpy(v))) for v in model.variables]
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     name = "global_seed_generator"

@@ -23,7 +23,7 @@ def _auxiliary(model: keras.Model) -> list[str]:
             f"aux=True have. Received: {model!r} with the outputs "
             f"{list(outputs) if isinstance(outputs, dict) else outputs}"
         )
-    return sorted(outputs.keys() - {MAIN})
+    return sorted(outputs.keys() - {MAIN}, key=lambda name: (len(name), name))  # aux10 comes last
 
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
@@ -137,7 +137,7 @@ class AuxiliaryLossWeights(ScalarSchedule):
         self.weights = (
             dict(weights) if isinstance(weights, Mapping) else dict.fromkeys(names, weights)
         )
-        if sorted(self.weights) != names:
+        if set(self.weights) != set(names):
             raise ValueError(f"`weights` must have the keys {names}. Received: {weights}")
         for weight in self.weights.values():
             _check(weight, "`weights`")

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_cnn_classics.training._layers import arrays, preserved
@@ -167,7 +166,8 @@ def _copy(optimizer: Any, rate: float) -> tuple[Any, Any]:
         )
     if hasattr(optimizer, "inner_optimizer"):
         inner, _ = _copy(optimizer.inner_optimizer, rate)
-        return keras.optimizers.LossScaleOptimizer(inner), inner
+        settings = {**optimizer.get_config(), "inner_optimizer": inner}
+        return type(optimizer)(**settings), inner
     copy = type(optimizer).from_config({**optimizer.get_config(), "learning_rate": rate})
     return copy, copy
 

@@ -27,6 +27,7 @@ from keras_cnn_classics.training._layers import (
     outputs_through,
 )
 
+_RELU = math.sqrt(2)  # its gain
 _ACTIVATIONS = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU, ScaledTanh)
 # Variables beside the kernels, each of which has an initializer of that name in its layer.
 _OTHERS = ("bias", "beta", "gamma", "moving_mean", "moving_variance")
@@ -57,7 +58,8 @@ def gaussian(
 
     Args:
         model: A built model.
-        std: Standard deviation. Defaults to `0.01`. VGG has 0.1, the root of its variance.
+        std: Standard deviation. Defaults to `0.01`. The variance that VGG's paper prints for its
+            net A means 0.1, with which the first loss is far too large to train.
         ones: Name of layers whose biases begin at 1, in which `*` stands for anything, or several
             names. For AlexNet these are conv2, conv4, conv5 and the hidden dense layers.
         seed: Seed of what is drawn.
@@ -101,8 +103,15 @@ def he(model: Any, *, mode: str = "fan_in", seed: int = 0) -> None:
     The gain is thus that of the activation *before* a layer: the root of 2 for a ReLU, which loses
     half of `E[y'^2]`, and 1 for the image and after a linear bottleneck. See `gain`.
 
-    The activation is looked for backwards from the layer's input, through batch normalization,
-    pools, sums and nested models, among layers and arguments of layers.
+    The activation is looked for backwards from the layer's input, among layers and arguments of
+    layers, and into nested models. What batch normalization gives has `E[x^2] = 1` itself, so a
+    layer directly behind it has the gain 1; behind batch normalization and then a ReLU it is the
+    root of 2.
+
+    This is exact for chains of layers, and rough elsewhere. What is between the activation and the
+    layer is taken to leave `E[x^2]` as it is, though a max-pool raises it, an average lowers it,
+    and a sum adds up those of its terms, of which the first one's activation counts. A layer that
+    no graph tells the inputs of, as in subclassed models, is taken to follow a ReLU.
 
     Args:
         model: A built model.
@@ -123,7 +132,7 @@ def he(model: Any, *, mode: str = "fan_in", seed: int = 0) -> None:
     def draw(rng: np.random.Generator, kernel: Kernel, shape: Any) -> np.ndarray:
         fan = _fans(kernel, shape)[mode == "fan_out"]
         # Nothing lies between the two kernels of a separable convolution.
-        factor = 1.0 if kernel.role == "pointwise" else gains.get(id(kernel.layer), math.sqrt(2))
+        factor = 1.0 if kernel.role == "pointwise" else gains.get(id(kernel.layer), _RELU)
         return rng.normal(0, factor, shape) / np.sqrt(fan)
 
     _draw(model, draw, seed)
@@ -375,6 +384,8 @@ def _input_gains(model: Any) -> dict[int, float]:
             return of(operation.outputs[place])
         if isinstance(operation, (*_ACTIVATIONS, layers.PReLU)):
             return _finite(operation)
+        if isinstance(operation, layers.BatchNormalization):
+            return 1.0
         if hasattr(operation, "kernel_initializer") or hasattr(operation, "depthwise_initializer"):
             return _finite(getattr(operation, "activation", None))
         inputs = operation._inbound_nodes[node].input_tensors

@@ -149,7 +149,8 @@ class SmoothedCrossentropy(keras.losses.Loss):
     Raises:
         ValueError: If an argument is not one of these, or, when it is called, if the shapes of
             labels and outputs do not fit: `(batch,)`, `(batch, 1)` or `(batch, K)` for outputs of
-            `(batch, K)`.
+            `(batch, K)`, and for those of `(batch, height, width, K)`, with a label for each
+            pixel, likewise.
 
     References:
         - [Szegedy et al., 2015](https://arxiv.org/abs/1512.00567), section 7

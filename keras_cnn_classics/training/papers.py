@@ -151,8 +151,8 @@ _VGG = Recipe(
     departures=(
         "The authors themselves drew net A's weights with a variance of 0.01, and began the deeper "
         "ones with 4 of its convolutions and its 3 dense layers: "
-        "`training.initialization.from_shallower`. With that variance in all layers the first loss "
-        "is too large to train. Of the tests, the centre crop is here."
+        "`training.initialization.from_shallower`. With that variance the first loss is far too "
+        "large to train. Of the tests, the centre crop is here."
     ),
 )
 _NIN = Recipe(

@@ -2,6 +2,7 @@
 
 import colorsys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -251,10 +252,26 @@ def test_colour_statistics_of_a_data_set(tmp_path, image):
         (tmp_path / name).mkdir()
         for i in range(4):
             Image.fromarray(np.roll(image, i, 1)).save(tmp_path / name / f"{i}.png")
-    data = load(tmp_path, image_size=16, batch_size=3, test=0, validation=0)
+    options = {"image_size": 16, "batch_size": 3, "test": 0, "validation": 0}
+    plain = load(tmp_path, **options)
+    every = np.concatenate([x for x, _ in plain.train.as_numpy_iterator()]).reshape(-1, 3) / 255
+    # Neither what changes the pixels on their way nor the place of a run takes part in it.
+    data = load(tmp_path, augment=[ops.Noise((99, 99)), ops.MixUp()], preprocess="unit", **options)
+    data.position.seek(3, 1)
     found = ops.ColourStatistics.of(data)
-    every = np.concatenate([x for x, _ in data.train.as_numpy_iterator()]).reshape(-1, 3) / 255
     np.testing.assert_allclose(sum(found.eigenvalues), every.var(0).sum(), rtol=1e-5)
+    assert (data.position.epoch, data.position.step) == (3, 1)
+
+
+def test_colour_statistics_of_a_data_set_with_channels_first(tmp_path, image, monkeypatch):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(image).save(tmp_path / name / "1.png")
+    monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
+    data = load(tmp_path, image_size=image.shape[:2], test=0, validation=0)
+    assert data.image_shape[0] == 3
+    found = ops.ColourStatistics.of(data).eigenvalues
+    np.testing.assert_allclose(found, ops.ColourStatistics.of(image).eigenvalues, rtol=1e-5)
 
 
 def test_imagenet_colours():

@@ -1,7 +1,9 @@
 """Layers of Keras and KerasCV as operations: draws, seeds, refusals."""
 
 import threading
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -116,6 +118,19 @@ def stateful(x):
     return x + tf.random.truncated_normal(tf.shape(x))
 
 
+def binomial(x):
+    counts = tf.random.get_global_generator().binomial([], 9.0, 0.5)
+    return x + tf.cast(counts, tf.float32)
+
+
+def within_numpy(x):
+    return tf.numpy_function(lambda y: y + np.random.default_rng().random(), [x], tf.float32)
+
+
+def by_numpy(x):
+    return x + np.random.uniform()  # noqa: NPY002
+
+
 def looping(x):
     def turn(y):
         return [y + tf.random.uniform([])]
@@ -135,6 +150,10 @@ def ragged(x):
         (lambda: layers.RandomFlip(data_format="channels_first"), "channels_last"),
         (lambda: layers.Conv2D(4, 3), r"Conv2D cannot augment.*fails on a sample: .*ndim=4"),
         (lambda: Custom(stateful), "no seed reaches the numbers .*TruncatedNormal"),
+        (lambda: Custom(binomial), "no seed reaches the numbers .*StatefulRandomBinomial"),
+        (lambda: Custom(tf.image.random_flip_left_right), "no seed reaches .*RandomUniform"),
+        (lambda: Custom(within_numpy), "no seed reaches the numbers .*PyFunc"),
+        (lambda: Custom(by_numpy), "draws by NumPy or Python"),
         (lambda: Custom(looping), "draws in a loop"),
         (lambda: Custom(ragged), "ragged"),
         (lambda: layers.Pipeline([layers.RandomFlip(), layers.MixUp()]), "operations on one image"),
@@ -166,6 +185,25 @@ def test_draws_are_given_back_and_other_threads_keep_theirs(image):
     with pytest.raises(ValueError, match="fails on a sample"):
         ops.from_layer(layers.Conv2D(4, 3))
     assert before == (tf.random.uniform, tf.random.shuffle, keras.random.SeedGenerator.next)
+
+
+def test_layers_are_traced_one_after_the_other():
+    before = tf.random.uniform, keras.random.SeedGenerator.next
+    inside, most = [], []
+
+    class Slow(layers.RandomBrightness):
+        def call(self, inputs, training=False):
+            inside.append(self)
+            most.append(len(inside))
+            time.sleep(0.1)
+            inside.remove(self)
+            return super().call(inputs, training=training)
+
+    slow = [Slow(0.5) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(ops.from_layer, slow))
+    assert max(most) == 1
+    assert before == (tf.random.uniform, keras.random.SeedGenerator.next)
 
 
 def fake_kcv_layer():

@@ -109,6 +109,14 @@ def test_a_step_is_that_of_keras_with_repeated_labels():
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+def test_heads_are_in_the_order_of_their_numbers():
+    heads = ["predictions", *(f"aux{i}" for i in range(1, 12))]
+    callback = AuxiliaryLossWeights(network(heads))
+    assert list(callback.loss_weights) == heads
+    weights = {name: 0.1 for name in reversed(heads[1:])}
+    assert AuxiliaryLossWeights(network(heads), weights).weights == weights
+
+
 def test_class_weights():
     model, callback = compiled()
     one = fit(model, callback, 1, class_weight={0: 1.0, 1: 0.0, 2: 0.0, 3: 0.0})

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_cnn_classics.training.finder import _suggest, find_learning_rate
+from keras_cnn_classics.training.finder import _copy, _suggest, find_learning_rate
 from keras_cnn_classics.training.optimizers import discriminative_rates
 from keras_cnn_classics.training.schedules import StepDecay
 
@@ -83,6 +83,15 @@ def test_a_scaled_loss_gives_the_same():
     net.compile(keras.optimizers.LossScaleOptimizer(net.optimizer, initial_scale=8.0), "mse")
     scaled = find_learning_rate(net, DATA, steps=20)
     np.testing.assert_allclose(plain.losses, scaled.losses, rtol=1e-3)
+
+
+def test_the_settings_of_a_scaled_loss_are_kept():
+    inner = keras.optimizers.SGD(StepDecay(0.1, [3]), momentum=0.7)
+    scaled = keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0, dynamic_growth_steps=3)
+    copy, own = _copy(scaled, 0.5)
+    assert copy.inner_optimizer is own is not inner
+    assert (copy.initial_scale, copy.dynamic_growth_steps) == (8.0, 3)
+    assert (float(own.learning_rate), own.momentum) == (0.5, 0.7)
 
 
 def test_suggestions_by_hand():

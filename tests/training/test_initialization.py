@@ -187,6 +187,36 @@ def test_he_keeps_the_variance_through_twenty_layers_and_others_do_not():
     assert [v.shape for v in before.values()] == [v.shape for v in _by_name(model).values()]
 
 
+def test_he_behind_batch_norm():
+    """Each sum has the variance 1, whether batch norm comes after the activation or before it."""
+    images = RNG.normal(size=(256, 200)).astype("float32")
+    for order in ((layers.ReLU, layers.BatchNormalization), (layers.BatchNormalization, "relu")):
+        model = keras.Sequential([keras.Input((200,))])
+        for _ in range(6):
+            model.add(layers.Dense(200))
+            for one in order:
+                model.add(layers.Activation(one) if one == "relu" else one())
+        model.add(layers.Dense(200))
+        init.he(model, seed=1)
+        np.testing.assert_allclose(variance_by_depth(model, images).forward, 1, rtol=0.15)
+
+
+def test_he_takes_layers_without_a_graph_to_follow_a_relu():
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = layers.Dense(300), layers.Dense(300)
+
+        def call(self, x):
+            return self.second(self.first(x))
+
+    model = Net()
+    model(np.zeros((1, 300), "float32"))
+    init.he(model)
+    for layer in (model.first, model.second):
+        assert _numpy(layer.kernel).std() == pytest.approx(np.sqrt(2 / 300), rel=0.02)
+
+
 def test_variances_are_those_of_numpy_and_nothing_changes(tmp_path):
     inner = keras.Sequential([keras.Input((5,)), layers.Dense(4, "relu", name="hidden")])
     model = keras.Sequential(

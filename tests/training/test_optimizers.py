@@ -1,12 +1,15 @@
 """Optimizers step by step against NumPy, and saved and loaded."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+from keras_cnn_classics import training
 from keras_cnn_classics.training.optimizers import (
     MomentumScheduleSGD,
     RMSpropTF1,
@@ -169,6 +172,14 @@ def test_paths_must_tell_variables_apart():
     model = keras.Sequential([keras.Input((3,)), *parts])
     with pytest.raises(ValueError, match="same/kernel' is not the only one"):
         discriminative_rates(model, keras.optimizers.SGD(0.1), {"same": 0.1})
+
+
+def test_no_import_depends_on_private_modules_of_keras():
+    for file in Path(training.__file__).parent.rglob("*.py"):
+        for node in ast.parse(file.read_text()).body:
+            names = [getattr(node, "module", None) or ""]
+            names += [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            assert not any(name.startswith("keras.src") for name in names), file
 
 
 def test_optimizers_and_schedules_load_where_nothing_was_imported(tmp_path):

@@ -4,12 +4,17 @@ Keras's layers draw from a state that each call moves on, KerasCV's from TensorF
 operations, some of which start again in every epoch. In a parallel map neither can be repeated.
 Both ask for their numbers by a few names in Python while the layer is traced into a graph, and
 that is where `from_layer` gives them stateless ones; a layer that draws otherwise is refused.
+
+The names are those of Keras 3.15.1, KerasCV 0.9.0 and TensorFlow 2.21, with which this was tried.
+They are replaced in the whole process, under a lock, and for the thread that traces only. Where
+another version draws by other names, its layers are refused.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import random
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_cnn_classics.data.augmentation._operation import (
@@ -31,7 +37,9 @@ MIXERS = ("CutMix", "FourierMix", "MixUp", "Mosaic")
 CHAINS = ("Augmenter", "Pipeline", "Sequential")
 
 # Nodes of a graph whose numbers come from elsewhere than from a seed among the inputs.
-_STATEFUL = re.compile("Random(?!.*Dataset)|Stateful[USTR]|Rng|TruncatedNormal|Multinomial")
+_STATEFUL = re.compile(
+    "Random(?!.*Dataset)|Stateful[USTR]|Rng|TruncatedNormal|Multinomial|(Eager)?PyFunc"
+)
 _TRACING = threading.RLock()
 
 
@@ -157,7 +165,7 @@ def _try_out(adapted: _Adapter) -> None:
     inputs: Any = values
     if isinstance(adapted, LayerMixer):
         inputs = {"images": tf.stack([values, 255 - values]), "labels": tf.eye(2)}
-    seed = tf.constant([0, 0])
+    seed, drawn = tf.constant([0, 0]), _drawn()
     try:
         graph = adapted.traced.get_concrete_function(inputs, seed).graph
         outputs = adapted.traced(inputs, seed)
@@ -170,8 +178,17 @@ def _try_out(adapted: _Adapter) -> None:
     if stateful:
         reason = f"no seed reaches the numbers that it draws (by {', '.join(stateful)})"
         raise _refusal(adapted.layer, reason)
+    if drawn != _drawn():
+        reason = "it draws by NumPy or Python, once for all images, while it is traced"
+        raise _refusal(adapted.layer, reason)
     if tf.reduce_max(images) <= 1:
         raise _refusal(adapted.layer, "it does not keep to pixels from 0 to 255, but gives 0 to 1")
+
+
+def _drawn() -> tuple[Any, ...]:
+    """Where the generators of Python and of NumPy that all share have got to."""
+    _, keys, place, *_ = np.random.get_state()  # noqa: NPY002
+    return random.getstate(), np.asarray(keys).tobytes(), place
 
 
 def _cause(error: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -140,16 +141,21 @@ class ColourStatistics:
 
         Args:
             images: RGB pixels from 0 to 255, channels last: an array, a `tf.data.Dataset` or
-                another iterable of arrays, with or without labels, or an `ImageData`, whose
-                training images are taken. Not preprocessed.
+                another iterable of arrays, with or without labels, neither augmented nor
+                preprocessed; or an `ImageData`, of which the training images are taken, as they
+                are before both. Its position stays.
 
         Raises:
             ValueError: If there are no images, or not such ones.
         """
-        images = getattr(images, "train", images)
+        axis = -1
+        if hasattr(images, "plain"):
+            images = images.plain()
+            axis = -1 if keras.config.image_data_format() == "channels_last" else 1
         count, total, products = 0, np.zeros(3), np.zeros((3, 3))
         for batch in [images] if hasattr(images, "shape") else images:
             pixels = np.asarray(batch[0] if isinstance(batch, (tuple, list)) else batch, float)
+            pixels = np.moveaxis(pixels, axis, -1)
             if pixels.shape[-1:] != (3,) or pixels.min() < 0 or pixels.max() > 255:
                 raise ValueError(
                     "`ColourStatistics.of` takes RGB pixels from 0 to 255, channels last, before "
@@ -189,8 +195,9 @@ class PCANoise(Operation):
     pixels, which the paper does not give; here it is 0 to 1, as in fb.resnet.torch.
 
     Args:
-        statistics: Principal components. Defaults to ImageNet's, as in fb.resnet.torch;
-            `ColourStatistics.of` measures those of other data.
+        statistics: Principal components. Defaults to ImageNet's, as in fb.resnet.torch, and so
+            does every set of operations that has a name; `ColourStatistics.of` measures those of
+            other data.
         std: Standard deviation of the `a_i`. Defaults to `0.1`, the paper's.
 
     Raises:

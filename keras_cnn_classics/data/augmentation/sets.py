@@ -18,6 +18,8 @@ def _jitter(size: Any, low: int, high: int) -> Any:
 
 
 # Each takes the size of the network's images, a side or (height, width), and gives operations.
+# The colours of PCANoise are ImageNet's everywhere: those of other data are only known once it is
+# loaded, which is when the operations must be there. In Python `ColourStatistics.of` has them.
 AUGMENTATIONS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
     "flip": lambda size: (ops.RandomFlip(),),
     "crop": lambda size: (ops.RandomCrop(size),),
