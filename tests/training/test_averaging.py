@@ -148,7 +148,7 @@ def test_a_restart_goes_on_with_the_average():
 def test_averaging_refuses():
     with pytest.raises(ValueError, match=r"Received: decay=1\.0"):
         WeightAveraging(decay=1.0)
-    with pytest.raises(ValueError, match="`every` must be an integer, at least 1. Received: 0"):
+    with pytest.raises(ValueError, match=r"`every` must be an integer, at least 1\. Received: 0"):
         WeightAveraging(every=0)
     with pytest.raises(RuntimeError, match="no average yet"):
         WeightAveraging().swap()
