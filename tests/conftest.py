@@ -18,21 +18,28 @@ os.environ["KCC_OFFLINE"] = "1"
 
 def pytest_addoption(parser):
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden")
+    parser.addoption(
+        "--two-devices", action="store_true", help="run only what wants the processor split in two"
+    )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def two_devices():
-    """The processor as two devices, for the tests of distribution.
+def pytest_collection_modifyitems(config, items):
+    """Tests of two devices have a process of their own, which `test_two_devices.py` starts.
 
-    Devices can be made only before one is used, and every test may use one.
+    A processor can be split only before it is used, and it is split then for all tests.
     """
-    import keras
+    split = config.getoption("--two-devices")
+    others = [one for one in items if ("two_devices" in one.fixturenames) != split]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [one for one in items if ("two_devices" in one.fixturenames) == split]
 
+
+@pytest.fixture(scope="session")
+def two_devices():
+    """The processor as two devices; tests that use it run with `--two-devices`."""
     from keras_cnn_classics.training import distribution
 
-    if keras.backend.backend() in ("tensorflow", "jax"):
-        return distribution.strategy("mirrored", devices="cpu:2")
-    return None
+    return distribution.strategy("mirrored", devices="cpu:2")
 
 
 @pytest.fixture(autouse=True)

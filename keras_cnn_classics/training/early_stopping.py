@@ -17,6 +17,7 @@ from keras_cnn_classics.training._callback import Callback, entered
 from keras_cnn_classics.training._files import written
 from keras_cnn_classics.training._monitor import Monitor
 from keras_cnn_classics.training.averaging import WeightAveraging
+from keras_cnn_classics.training.distribution.devices import any_worker, saving
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
 
@@ -200,7 +201,9 @@ class EarlyStopping(Callback):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        if self.time_budget is not None and self._elapsed() > self.time_budget:
+        if self.time_budget is None:
+            return
+        if any_worker(self.bare_model, self._elapsed() > self.time_budget):
             self._stop(self._epoch, f"the time budget of {self.time_budget:g} s is spent")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -295,7 +298,10 @@ class EarlyStopping(Callback):
             if self.best_weights_path is None:
                 self.best_weights = self.model.get_weights()
                 return
-            with written(self.best_weights_path) as scratch:
+            with (
+                saving(self.model, self.best_weights_path) as path,
+                written(path) as scratch,
+            ):
                 self.model.save_weights(scratch)
 
     def _restore(self) -> bool:

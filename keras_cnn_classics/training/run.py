@@ -7,6 +7,7 @@ import csv
 import json
 import math
 import os
+import tempfile
 import time
 import zipfile
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ FILES = ("best.keras", "last.keras", HISTORY, SUMMARY)
 def check_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Checks that a run can leave its files in a folder, and leaves no trace itself.
 
+    Of several workers the chief checks, which is the one that writes.
+
     Args:
         folder: Where the run shall leave its files; made when the run starts.
         overwrite: Whether a run that is already there may be replaced.
@@ -47,21 +50,18 @@ def check_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> 
         OSError: If the folder cannot be made or written to.
     """
     path = Path(folder)
-    made = [p for p in (path, *path.parents) if not p.exists()]
+    if not is_chief():
+        return path  # which may hold what the chief has written just now
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".writable"
-        probe.touch()
-        probe.unlink()
+        # What is to be made lies in the nearest folder that is there.
+        there = next(one for one in (path, *path.absolute().parents) if one.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise OSError(
             f"{path} cannot be written to ({reason}): name another folder for the output."
         ) from error
-    finally:
-        for one in made:
-            if one.is_dir():
-                one.rmdir()
     found = [name for name in (*FILES, LOG, STATE) if (path / name).exists()]
     if found and not overwrite:
         raise FileExistsError(
@@ -131,14 +131,14 @@ class Checkpoints(Callback):
 
     def save(self, name: str) -> None:
         """Saves the model beside its place, then moves it there in one step."""
-        with entered(self.companions(), "as_used"):
-            if not is_chief():
-                self.model.get_weights()  # the chief waits until all of them are read
-                return
-            with written(self.folder / name) as scratch:
-                (self.network or self.model).save(scratch)
-                with zipfile.ZipFile(scratch, "a") as archive:
-                    archive.writestr(FACTS, json.dumps(self.facts))
+        with (
+            entered(self.companions(), "as_used"),
+            distribution.saving(self.model, self.folder / name) as path,
+            written(path) as scratch,
+        ):
+            (self.network or self.model).save(scratch)
+            with zipfile.ZipFile(scratch, "a") as archive:
+                archive.writestr(FACTS, json.dumps(self.facts))
 
     def get_state(self) -> dict[str, Any]:
         return {"best": self._best, "best_epoch": self.best_epoch}
@@ -364,7 +364,8 @@ def train(
         raise
     except FloatingPointError as error:
         if not checkpoints.best_epoch:
-            _take_away(folder)
+            if is_chief():
+                _take_away(folder)
             raise FloatingPointError(f"{error} No network was saved.") from None
         best = f"{folder / 'best.keras'} is from epoch {checkpoints.best_epoch}."
         raise FloatingPointError(f"{error} {best}") from None
@@ -393,6 +394,7 @@ def _test(network: Any, test: Any, one_hot: bool) -> dict[str, float]:
     """Loss, accuracy and error on the test split."""
     if not network.compiled:  # a network on the layers of the one that was trained
         network.compile(loss=loss_for(network, one_hot=one_hot), metrics=["accuracy"])
+        distribution.prepare(network)
     found = network.evaluate(test, return_dict=True, verbose=0)
     return {**found, "error_percent": round(100 * (1 - found["accuracy"]), 3)}
 

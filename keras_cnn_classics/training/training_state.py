@@ -117,6 +117,7 @@ class TrainingState(Callback):
                 f"TrainingState must be the last callback, to see what the others do. Behind it: "
                 f"{names}. Put it at the end of the list."
             )
+        is_chief()  # a TF_CONFIG that it does not understand is refused now, not at the first state
         self.folder.mkdir(parents=True, exist_ok=True)
         for scratch in self.folder.glob(f"{SCRATCH}*"):  # of a process that was killed
             scratch.unlink(missing_ok=True)

@@ -1,6 +1,10 @@
-"""Two devices give what one gives: the processor, split in two."""
+"""Two devices give what one gives: the processor, split in two.
+
+Tests with the fixture `two_devices` are run by `test_two_devices.py`.
+"""
 
 import json
+import pathlib
 
 import keras
 import numpy as np
@@ -8,13 +12,13 @@ import pytest
 from keras import layers, optimizers
 
 import keras_cnn_classics as kcc
+from keras_cnn_classics import training
 from keras_cnn_classics.training import distribution
 from keras_cnn_classics.training.distribution import devices
 
 BACKEND = keras.backend.backend()
 needs_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="about tf.distribute")
 needs_jax = pytest.mark.skipif(BACKEND != "jax", reason="about keras.distribution")
-needs_two = pytest.mark.skipif(BACKEND == "torch", reason="Keras distributes nothing on PyTorch")
 BATCH = 16
 
 
@@ -86,7 +90,6 @@ CASES = {
 }
 
 
-@needs_two
 @pytest.mark.parametrize("case", CASES)
 def test_training_equals_that_of_one_device(two_devices, images, case):
     optimizer, options = CASES[case]
@@ -104,7 +107,6 @@ def test_training_equals_that_of_one_device(two_devices, images, case):
         np.testing.assert_allclose(values, expected[name], atol=2e-6, err_msg=name)
 
 
-@needs_two
 def test_a_network_of_ours_on_one_iterator(two_devices):
     """All that a classic has, on one iterator for the run."""
     random = np.random.default_rng(0)
@@ -150,7 +152,6 @@ def test_uneven_batches_are_left_out_of_training_only(two_devices, images):
     assert_same(model, one)
 
 
-@needs_two
 def test_batches_that_do_not_divide_are_refused(scope, images):
     model = distribution.prepare(compiled())
     with pytest.raises(ValueError, match="must divide by the 2"):
@@ -253,7 +254,6 @@ def test_what_keras_cannot_do_is_refused(scope, images, words):
             distribution.prepare(model)
 
 
-@needs_two
 def test_what_is_made_outside_of_the_scope_is_refused(two_devices):
     outside = compiled()
     optimizer = optimizers.SGD(0.1)
@@ -276,7 +276,6 @@ def test_keras_distribution_is_refused_on_tensorflow():
         distribution.prepare(model)
 
 
-@needs_two
 def test_a_prepared_model_is_saved_as_any(scope, images, tmp_path):
     model = distribution.prepare(distribution.prepare(compiled(norm=True, dropout=0.5)))
     fit(model, *images)
@@ -368,7 +367,6 @@ def test_strategy_by_name(monkeypatch):
         distribution.strategy("none", devices="cpu:2")
 
 
-@needs_two
 def test_strategy_of_two_devices(two_devices):
     with two_devices.scope():
         assert distribution.replicas() == 2
@@ -413,6 +411,9 @@ def test_only_the_chief_writes(monkeypatch, tmp_path):
     place(monkeypatch, index=1, **two)
     assert (distribution.workers(), distribution.is_chief()) == (2, False)
     assert distribution.on_chief(every) == [stops]
+    saves = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
+    assert distribution.on_chief([saves]) == [saves]  # all workers must save at once
+    assert not pathlib.Path(saves.filepath).is_relative_to(tmp_path)
     place(monkeypatch, chief=["a:1"], **two)
     assert (distribution.workers(), distribution.is_chief()) == (3, False)
     place(monkeypatch, kind="chief", chief=["a:1"], **two)
@@ -428,6 +429,13 @@ def test_a_strange_tf_config_is_refused(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ValueError, match="TF_CONFIG must be like"):
         distribution.is_chief()
+
+
+def test_a_strange_tf_config_is_refused_before_the_first_step(monkeypatch, tmp_path, images):
+    place(monkeypatch, kind="evaluator", worker=["a:1"])
+    with pytest.raises(ValueError, match="TF_CONFIG must be like"):
+        fit(compiled(), *images, callbacks=[training.TrainingState(tmp_path / "state")])
+    assert not list(tmp_path.iterdir())
 
 
 def test_multi_worker_needs_workers(monkeypatch):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_cnn_classics.training import EarlyStopping, WeightAveraging
+from keras_cnn_classics.training import EarlyStopping, WeightAveraging, early_stopping
 
 
 class Model:
@@ -249,3 +249,19 @@ def test_wrong_arguments(settings):
 def test_a_monitor_that_is_not_there():
     with pytest.warns(UserWarning, match="no 'val_loss'.*They have: loss"):
         replay(EarlyStopping(), [1.0], name="loss")
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_workers_stop_in_one_step(monkeypatch, late):
+    """When the time of any of them is over, whatever their own clocks say."""
+    asked = []
+    monkeypatch.setattr(
+        early_stopping, "any_worker", lambda model, flag: asked.append(flag) or late
+    )
+    stopping = EarlyStopping(time_budget=1e3)
+    model = Model()
+    stopping.set_model(model)
+    stopping.on_train_begin()
+    stopping.on_train_batch_end(0)
+    assert asked == [False]
+    assert model.stop_training is late

@@ -1,7 +1,9 @@
 """Runs: what is kept, what is measured, what is chosen."""
 
+import contextlib
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -148,6 +150,26 @@ def test_an_interruption_of_the_closing_test(digits, tmp_path, monkeypatch):
 def test_a_folder_is_checked_without_a_trace(tmp_path):
     assert run.check_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_checked_by_many_at_once(tmp_path, monkeypatch):
+    folder = tmp_path / "a" / "b"
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(run.check_folder, [folder] * 400)) == {folder}
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "a"):
+        with pytest.raises(OSError, match="Not a directory"):
+            run.check_folder(place)
+    (tmp_path / run.HISTORY).touch()
+    with pytest.raises(FileExistsError):
+        run.check_folder(tmp_path)
+    # A worker does not take what the chief has just begun for another run.
+    cluster = {"worker": ["a:1", "b:1"]}
+    for index in (0, 1):
+        config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+        monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+        with contextlib.nullcontext() if index else pytest.raises(FileExistsError):
+            run.check_folder(tmp_path)
 
 
 def test_labels_without_an_output(digits):

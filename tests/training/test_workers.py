@@ -5,8 +5,11 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
+import time
+import zipfile
 
 import keras
 import numpy as np
@@ -79,3 +82,59 @@ def test_ctrl_c_on_one_worker_stops_all_in_one_step(runs):
 def test_only_the_chief_writes(runs):
     with (runs[0] / "fit.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "2"]
+
+
+def test_models_are_saved(runs):
+    """In the scope of the strategy, by stock `ModelCheckpoint` too."""
+    folder = runs[0] / "checkpoints"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *(f"{epoch}{ending}" for epoch in (1, 2, 3) for ending in (".keras", ".weights.h5")),
+        "best.weights.h5",
+    ]
+    model = keras.saving.load_model(folder / "3.keras")
+    for path in (None, folder / "3.weights.h5", folder / "best.weights.h5"):
+        if path:
+            model.set_weights([0 * value for value in model.get_weights()])
+            model.load_weights(path)
+        for saved, trained in zip(model.get_weights(), weights(runs[0], "fit"), strict=True):
+            np.testing.assert_array_equal(saved, trained)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
+def test_train_whose_worker_was_killed_ends_as_if_it_was_not(tmp_path):
+    """The command, its folder, its checkpoint."""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
+
+    def start(folder):
+        command = [sys.executable, "-m", "keras_cnn_classics", "launch", "--", "train", "LeNet5"]
+        command += ["--data", "digits", "--epochs", "2", "--batch-size", "16", "--save-every", "5"]
+        return subprocess.Popen(
+            [*command, "--output", folder],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        )
+
+    plain, killed = (start(tmp_path / name) for name in ("plain", "killed"))
+    first = tmp_path / "killed" / "state" / "epoch-0000-step-0000005.npz"
+    while killed.poll() is None and not first.exists():
+        time.sleep(0.001)
+    if killed.poll() is None:
+        workers = pathlib.Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text()
+        os.kill(int(workers.split()[1]), signal.SIGKILL)
+    said = [process.communicate(timeout=200)[0] for process in (plain, killed)]
+    assert [process.returncode for process in (plain, killed)] == [0, 0], said
+    assert ("restart 1" in said[0], "restart 1" in said[1]) == (False, True)
+    for path in ("history.csv", "best.keras", "last.keras"):
+        one, two = (read(tmp_path / name / path) for name in ("plain", "killed"))
+        assert one == two, path
+    assert len(list((tmp_path / "killed").iterdir())) == 5  # no state, no scratch file
+
+
+def read(path):
+    """The text of a table, and the part of a checkpoint that has the weights."""
+    if path.suffix == ".csv":
+        return path.read_text()
+    with zipfile.ZipFile(path) as archive:
+        return archive.read("model.weights.h5")

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_cnn_classics import training
-from keras_cnn_classics.training import distribution
+from keras_cnn_classics.training import distribution, run
 
 FOLDER, RESTARTS = pathlib.Path(sys.argv[1]), int(os.environ["KCC_RESTARTS"])
 BATCH, EPOCHS = 16, 3
@@ -65,6 +65,19 @@ class Interrupted(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def saving():
+    """What saves models; only the last epoch is looked at, which is the best then."""
+    folder = FOLDER / "checkpoints"
+    checkpoint, path = keras.callbacks.ModelCheckpoint, folder / "best.weights.h5"
+    return [
+        checkpoint(folder / "{epoch}.keras"),
+        checkpoint(folder / "{epoch}.weights.h5", save_weights_only=True),
+        training.EarlyStopping(
+            start_from_epoch=EPOCHS - 1, restore_best_weights=True, best_weights_path=path
+        ),
+    ]
+
+
 def train(name, callbacks, fit=None):
     model = network()
     data = batches(64, drop_remainder=True)
@@ -76,8 +89,8 @@ def train(name, callbacks, fit=None):
         history = model.fit(data, shuffle=False, callbacks=[csv, *callbacks], **options)
     if distribution.is_chief():
         np.savez(FOLDER / f"{name}.npz", *model.get_weights())
-        predicted = history.history | {"evaluated": model_results(model)}
-        (FOLDER / f"{name}.json").write_text(json.dumps(predicted))
+        found = history.history | {"evaluated": model_results(model)}
+        (FOLDER / f"{name}.json").write_text(json.dumps(found))
     else:
         model_results(model)
 
@@ -85,15 +98,20 @@ def train(name, callbacks, fit=None):
 def model_results(model):
     """All workers must ask together."""
     evaluated = model.evaluate(batches(59), verbose=0)
+    network = keras.Model(model.inputs, model.outputs)  # as one without auxiliary classifiers
+    tested = run._test(network, batches(59), one_hot=False)
+    np.testing.assert_allclose([tested["loss"], tested["accuracy"]], evaluated, atol=1e-6)
     images = batches(59).map(lambda x, _: x)
     return [*evaluated, model.predict(images, verbose=0).tolist()]
 
 
 with distribution.strategy("auto").scope():
     if not RESTARTS:
-        train("fit", [])
-        train("loop", [], distribution.fit)
-    train("killed", [Killed(), training.TrainingState(FOLDER / "state")])
+        train("fit", saving())
+    if distribution.workers() > 1:
+        if not RESTARTS:
+            train("loop", [], distribution.fit)
+        train("killed", [Killed(), training.TrainingState(FOLDER / "state")])
     try:
         train("interrupted", [Interrupted(), training.TrainingState(FOLDER / "interrupted")])
     except KeyboardInterrupt as stop:

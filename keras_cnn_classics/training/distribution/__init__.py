@@ -19,6 +19,7 @@ from keras_cnn_classics.training.distribution.devices import (
     is_chief,
     on_chief,
     replicas,
+    saving,
     strategy,
     workers,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "on_chief",
     "prepare",
     "replicas",
+    "saving",
     "strategy",
     "workers",
 ]

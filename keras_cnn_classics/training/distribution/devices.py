@@ -7,7 +7,11 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterable
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -120,7 +124,7 @@ def any_worker(model: Any, flag: bool) -> bool:
     return bool(_adding(model.distribute_strategy)(float(flag)) > 0)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)  # a process has one cluster, and mostly one strategy
 def _adding(strategy: Any) -> Any:
     """A function that adds a number of each worker up, traced once."""
     import tensorflow as tf
@@ -132,11 +136,28 @@ def _adding(strategy: Any) -> Any:
     return add
 
 
-def on_chief(callbacks: Iterable[Any] | None) -> list[Any]:
-    """Takes away the callbacks that write files from all workers but the chief.
+@contextlib.contextmanager
+def saving(model: Any, path: Path) -> Iterator[Path]:
+    """Gives the path where this process shall save the model; all workers must, at the same time.
 
-    These are Keras's `ModelCheckpoint`, `CSVLogger`, `TensorBoard` and `RemoteMonitor`, and any
-    callback with a true attribute `chief_only`.
+    Saving makes variables (of the objects that Keras compares with), which in the scope of a
+    strategy is work for all. What the others save is thrown away. When they leave, the chief's file
+    is in its place.
+    """
+    if is_chief():
+        yield path
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch) / path.name
+    any_worker(model, False)
+
+
+def on_chief(callbacks: Iterable[Any] | None) -> list[Any]:
+    """Keeps callbacks from writing files on all workers but the chief.
+
+    Keras's `CSVLogger`, `TensorBoard` and `RemoteMonitor`, and any callback with a true attribute
+    `chief_only`, are taken away there. `ModelCheckpoint` saves there, too, since all workers must,
+    but to a scratch folder.
 
     Args:
         callbacks: Callbacks for `fit`, or `None`.
@@ -156,8 +177,7 @@ def on_chief(callbacks: Iterable[Any] | None) -> list[Any]:
                 "keras_cnn_classics.training.TrainingState instead."
             )
         writers = tuple(
-            getattr(keras.callbacks, name)
-            for name in ("ModelCheckpoint", "CSVLogger", "TensorBoard", "RemoteMonitor")
+            getattr(keras.callbacks, name) for name in ("CSVLogger", "TensorBoard", "RemoteMonitor")
         )
         if not is_chief():
             kept = [
@@ -165,6 +185,12 @@ def on_chief(callbacks: Iterable[Any] | None) -> list[Any]:
                 for one in kept
                 if not isinstance(one, writers) and not getattr(one, "chief_only", False)
             ]
+            for one in kept:
+                if isinstance(one, keras.callbacks.ModelCheckpoint):
+                    scratch = tempfile.mkdtemp()
+                    weakref.finalize(one, shutil.rmtree, scratch, ignore_errors=True)
+                    ending = ".weights.h5" if one.save_weights_only else Path(one.filepath).suffix
+                    one.filepath = os.path.join(scratch, f"model{ending}")
     return kept
 
 
