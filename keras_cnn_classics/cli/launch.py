@@ -15,12 +15,14 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 RESTARTS = "KCC_RESTARTS"  # in a worker's environment: how often its job has been started again
+JOB = "KCC_JOB"  # there, too: a name that no other job has
 _USAGE, _INTERRUPTED = 2, 130
 _AT_ONCE = 60.0  # seconds in which a job that cannot work has failed
 _GRACE = 30.0  # seconds for workers to end in after they were asked to
@@ -90,6 +92,8 @@ def supervise(command: list[str], shares: list[dict[str, str]], restarts: int, t
     Returns:
         The exit code of the launcher: 0, or that of the worker that failed.
     """
+    job = uuid.uuid4().hex
+    shares = [{**share, JOB: job} for share in shares]
     before, attempt = None, 0
     while True:
         start = time.monotonic()
@@ -100,7 +104,7 @@ def supervise(command: list[str], shares: list[dict[str, str]], restarts: int, t
             return 0
         rank, code = failure
         exit_code = code if code > 0 else 128 - code
-        quick = failure if time.monotonic() - start < _AT_ONCE else None
+        quick = code if time.monotonic() - start < _AT_ONCE else None
         _say(f"worker {rank} {_ending(code)}; all workers are stopped.")
         if code == _USAGE or attempt == restarts:
             return exit_code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 import os
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keras_cnn_classics.cli import _common
-from keras_cnn_classics.cli.launch import RESTARTS
+from keras_cnn_classics.cli.launch import JOB, RESTARTS
 
 if TYPE_CHECKING:
     from keras_cnn_classics.data import ImageData
@@ -150,8 +151,6 @@ def train(
     side = _common.check_size(builder, size)
     if overwrite and resume:
         raise typer.BadParameter("--overwrite and --resume contradict each other.")
-    if int(os.environ.get(RESTARTS, 0)):  # by `launch`, after a worker has died
-        overwrite, resume = False, True
     import keras
 
     from keras_cnn_classics import training
@@ -184,6 +183,8 @@ def train(
         )
     mode = _common.check_mode(builder, preprocess) or preprocessing_of(spec, weights)
     folder = output or Path("runs") / f"{spec.name}-{Path(data).name}".lower()
+    if int(os.environ.get(RESTARTS, 0)) and _was_begun_here(folder):
+        overwrite, resume = False, True
     if not resume:
         training.check_folder(folder, overwrite=overwrite)
     # Before anything else uses the devices.
@@ -273,6 +274,7 @@ def run(
         "seed": seed,
         "validation": validation,
         "weights": weights,
+        "job": os.environ.get(JOB),
     }
     try:
         return training.train(
@@ -294,6 +296,15 @@ def run(
             file=sys.stderr,
         )
         raise typer.Exit(130) from None
+
+
+def _was_begun_here(folder: Path) -> bool:
+    """Whether the run in a folder was begun by the job of `launch` that this process is of."""
+    try:
+        begun = json.loads((folder / "summary.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(begun.get("job") == os.environ.get(JOB))
 
 
 def _print(summary: dict[str, Any], folder: Path) -> None:

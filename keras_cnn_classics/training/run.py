@@ -381,7 +381,8 @@ def _begun(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
             "another folder or by overwrite=True (--overwrite)."
         ) from None
     now = json.loads(json.dumps(facts))
-    other = [name for name, value in now.items() if begun.get(name) != value]
+    # Which process began it does not matter.
+    other = [name for name in now if name != "job" and begun.get(name) != now[name]]
     if other:
         raise ValueError(
             f"The run in {folder} was begun with another {', '.join(other)}. Give the same again, "

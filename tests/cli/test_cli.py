@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,6 +186,21 @@ def test_two_devices(tmp_path):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["replicas"] == 2
     assert summary["finished"]
+
+
+def test_a_worker_that_was_started_again(run, trained, tmp_path, monkeypatch):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    summary = folder / "summary.json"
+    before = summary.read_text()
+    command = ["train", "LeNet5", "--data", "digits", "--epochs", "2", "--output", folder]
+    monkeypatch.setenv("KCC_RESTARTS", "1")
+    monkeypatch.setenv("KCC_JOB", "this")
+    fails(run(*command), 1, "holds a run already")  # of another job
+    assert summary.read_text() == before
+    summary.write_text(json.dumps({**json.loads(before), "job": "this"}))
+    code, out, errors = run(*command)
+    assert code == 0, errors
+    assert "2 epochs" in out
 
 
 def test_train_refuses_what_contradicts(run, tmp_path):
