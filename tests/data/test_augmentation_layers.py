@@ -153,7 +153,7 @@ def ragged(x):
         (lambda: Custom(binomial), "no seed reaches the numbers .*StatefulRandomBinomial"),
         (lambda: Custom(tf.image.random_flip_left_right), "no seed reaches .*RandomUniform"),
         (lambda: Custom(within_numpy), "no seed reaches the numbers .*PyFunc"),
-        (lambda: Custom(by_numpy), "draws by NumPy or Python"),
+        (lambda: Custom(by_numpy), "draws by NumPy, once"),
         (lambda: Custom(looping), "draws in a loop"),
         (lambda: Custom(ragged), "ragged"),
         (lambda: layers.Pipeline([layers.RandomFlip(), layers.MixUp()]), "operations on one image"),

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import random
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -179,16 +178,16 @@ def _try_out(adapted: _Adapter) -> None:
         reason = f"no seed reaches the numbers that it draws (by {', '.join(stateful)})"
         raise _refusal(adapted.layer, reason)
     if drawn != _drawn():
-        reason = "it draws by NumPy or Python, once for all images, while it is traced"
+        reason = "it draws by NumPy, once for all images, while it is traced"
         raise _refusal(adapted.layer, reason)
     if tf.reduce_max(images) <= 1:
         raise _refusal(adapted.layer, "it does not keep to pixels from 0 to 255, but gives 0 to 1")
 
 
 def _drawn() -> tuple[Any, ...]:
-    """Where the generators of Python and of NumPy that all share have got to."""
+    """Where NumPy's old generator has got to; from Python's Keras itself takes its seeds."""
     _, keys, place, *_ = np.random.get_state()  # noqa: NPY002
-    return random.getstate(), np.asarray(keys).tobytes(), place
+    return np.asarray(keys).tobytes(), place
 
 
 def _cause(error: Exception) -> str:
