@@ -208,7 +208,12 @@ def load(
     )
     position = Position(-(-len(found.train) // batch_size))
     stream = batching.training(found.train, seed, position)
-    train = stream()
+    try:
+        train = stream()
+    except ValueError as error:
+        # TensorFlow puts the places in the code before what an operation says, when it is traced.
+        says = str(error).rpartition("ValueError: ")[2].strip()
+        raise ValueError(says) from error
 
     def endless(worker: int, workers: int) -> tf.data.Dataset:
         if len(found.train) < batch_size:

@@ -12,7 +12,12 @@ from PIL import Image
 
 from keras_cnn_classics.data import decode_image, fit_image, load
 from keras_cnn_classics.data import pipeline as pipeline_module
-from keras_cnn_classics.data.augmentation import PadAndCrop, RandomCrop, RandomResizedCrop
+from keras_cnn_classics.data.augmentation import (
+    PadAndCrop,
+    PCANoise,
+    RandomCrop,
+    RandomResizedCrop,
+)
 from keras_cnn_classics.data.augmentation.crops import resized
 from keras_cnn_classics.data.decoding import decode_window
 from keras_cnn_classics.data.pipeline import Batching
@@ -464,3 +469,19 @@ print("equal")
 def test_mirrored_replicas_share_each_batch():
     done = subprocess.run([sys.executable, "-c", MIRRORED], capture_output=True, text=True)
     assert done.stdout.strip() == "equal", done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"augment": [PCANoise()]}, r"^PCANoise takes an image with 3 channels"),
+        (
+            {"image_size": 64, "augment": [RandomResizedCrop(32)]},
+            r"^`augment` must give images of 64 x 64 pixels",
+        ),
+    ],
+)
+def test_what_an_operation_says_is_said_plainly(settings, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        load("digits", **settings)
+    assert "in user code" not in str(caught.value)

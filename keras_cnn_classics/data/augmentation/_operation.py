@@ -99,11 +99,17 @@ def check_image(image: Any, operation: Any, channels: tuple[int, ...] = (1, 3)) 
     """The image as a tensor, if it is one that the operation takes."""
     image = tf.convert_to_tensor(image)
     shape = image.shape
-    if image.dtype != tf.uint8 or shape.rank != 3 or shape[-1] not in channels:
+    name, wanted = type(operation).__name__, " or ".join(map(str, channels))
+    if image.dtype != tf.uint8 or shape.rank != 3:
         raise ValueError(
-            f"{type(operation).__name__} takes one image of uint8, (height, width, channels) with "
-            f"{' or '.join(map(str, channels))} channels. Received: {image.dtype.name} of shape "
-            f"{shape}. Augment images one by one, before they are batched and preprocessed."
+            f"{name} takes one image of uint8, (height, width, channels) with {wanted} channels. "
+            f"Received: {image.dtype.name} of shape {shape}. Augment images one by one, before "
+            "they are batched and preprocessed."
+        )
+    if shape[-1] not in channels:
+        raise ValueError(
+            f"{name} takes an image with {wanted} channels. Received: {shape[-1]}. Leave it out for "
+            "such images, or load them with other `channels`."
         )
     return image
 
