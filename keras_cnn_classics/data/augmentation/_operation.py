@@ -108,8 +108,8 @@ def check_image(image: Any, operation: Any, channels: tuple[int, ...] = (1, 3)) 
         )
     if shape[-1] not in channels:
         raise ValueError(
-            f"{name} takes an image with {wanted} channels. Received: {shape[-1]}. Leave it out for "
-            "such images, or load them with other `channels`."
+            f"{name} takes an image with {wanted} channels. Received: {shape[-1]}. Leave it out, "
+            "or load the images with other `channels`."
         )
     return image
 
