@@ -216,6 +216,17 @@ class Trained:
         return [*(names or ()), *map(str, range(len(names or ()), outputs))]
 
 
+def check_picture(path: Path) -> None:
+    """Refuses a file that no picture can be saved to, before any work is done."""
+    from PIL import Image
+
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise typer.BadParameter(
+            f"{path} does not end as a picture does: take .png or .jpg.", param_hint="--output"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
 def known_arguments(
     builder: Builder, path: Path, *, classes: int | None, options: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -42,6 +42,7 @@ def preview(
     keras = _common.import_keras()
     from keras_cnn_classics.data import augmentation, contact_sheet, load
 
+    _common.check_picture(output)
     try:
         augmentation.named(augment, size or 1)
     except ValueError as error:

@@ -65,6 +65,7 @@ def test_failures(run, tmp_path):
     fails(run(*preview, "--augment", "elastik"), 2, "Did you mean 'elastic'")
     fails(run(*preview, "--augment", "pca-noise"), 1, "3 channels")
     fails(run(*PREVIEW, "mnits"), 1, "Did you mean .*mnist")
+    fails(run(*PREVIEW, "digits", "--output", tmp_path / "none.txt"), 2, r"\.png or \.jpg")
     assert not (tmp_path / "none.png").exists()
     assert "preview" in run("data", "--help")[1]
     assert "--debug" in run("data", "preview", "--help")[1]

@@ -117,7 +117,9 @@ def test_colour_needs_colours(operation, digit):
     "wrong", [np.zeros((4, 4, 3), "float32"), np.zeros((4, 4), "uint8"), np.zeros((4, 4, 2), "u1")]
 )
 def test_images_of_another_kind_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"Gamma takes (one image of uint8|an image with 1 or 3).*Received"):
+    with pytest.raises(
+        ValueError, match=r"Gamma takes (one image of uint8|an image with).*Received"
+    ):
         ops.Gamma()(wrong, seed())
 
 
