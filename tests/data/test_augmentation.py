@@ -118,7 +118,7 @@ def test_colour_needs_colours(operation, digit):
 )
 def test_images_of_another_kind_are_refused(wrong):
     with pytest.raises(
-        ValueError, match=r"Gamma takes (one image of uint8|an image with).*Received"
+        ValueError, match=r"Gamma takes (one|an) image.*Received"
     ):
         ops.Gamma()(wrong, seed())
 
