@@ -15,9 +15,12 @@ import keras
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="several workers need TensorFlow"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        keras.backend.backend() != "tensorflow", reason="several workers need TensorFlow"
+    ),
+    pytest.mark.xdist_group("workers"),  # so that `runs` are made once
+]
 SCRIPT = pathlib.Path(__file__).with_name("workers.py")
 
 
@@ -46,7 +49,9 @@ def test_two_workers_give_what_one_process_gives(runs, name):
     two, _, one = runs
     for ours, theirs in zip(weights(two, name), weights(one, "fit"), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=3e-7)
-    found, expected = (json.loads((folder / f"{name}.json").read_text()) for folder in (two, one))
+    found, expected = (
+        json.loads(path.read_text()) for path in (two / f"{name}.json", one / "fit.json")
+    )
     assert found.keys() == expected.keys()
     *evaluated, predicted = found.pop("evaluated")
     *known, answers = expected.pop("evaluated")
