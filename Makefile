@@ -25,13 +25,13 @@ demo: .venv/.installed-core
 	$(BIN)/keras-cnn-classics demo --output demo
 
 test: .venv/.installed-test
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not parity and not slow"
+	$(BIN)/python -m pytest -n auto -m "not parity and not slow"
 
 parity: .venv/.installed-test .venv/.installed-parity
 	$(BIN)/python -m pytest -n auto -m "parity and not slow"
 
 test-all: .venv/.installed-test .venv/.installed-parity
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto
 
 # All of them run, so that one look shows everything there is to mend.
 lint: .venv/.installed-dev
