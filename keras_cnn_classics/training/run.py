@@ -329,7 +329,7 @@ def train(
     learning = True
     try:
         model.fit(
-            data.endless() if distributed else data.train,
+            distribution.shares(model, data.endless) if distributed else data.train,
             validation_data=data.validation,
             epochs=settings.epochs,
             steps_per_epoch=steps if distributed else None,

@@ -3,6 +3,7 @@
 Tests with the fixture `two_devices` are run by `test_two_devices.py`.
 """
 
+import functools
 import json
 import pathlib
 
@@ -14,7 +15,7 @@ from keras import layers, optimizers
 import keras_cnn_classics as kcc
 from keras_cnn_classics import training
 from keras_cnn_classics.training import distribution
-from keras_cnn_classics.training.distribution import devices
+from keras_cnn_classics.training.distribution import devices, loop
 
 BACKEND = keras.backend.backend()
 needs_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="about tf.distribute")
@@ -322,7 +323,7 @@ class Recorder(keras.callbacks.Callback):
 def test_the_plain_loop_does_as_fit_does(two_devices, images, steps):
     """The same weights, history and calls of callbacks."""
     results = []
-    for loop in (False, True):
+    for own_loop in (False, True):
         with two_devices.scope():
             model = distribution.prepare(compiled(norm=True))
         data = batches(*images, drop_remainder=True)
@@ -337,7 +338,7 @@ def test_the_plain_loop_does_as_fit_does(two_devices, images, steps):
         }
         if steps:
             data = data.repeat()
-        if loop:
+        if own_loop:
             history = distribution.fit(model, data, **options)
         else:
             history = model.fit(data, shuffle=False, **options)
@@ -349,6 +350,30 @@ def test_the_plain_loop_does_as_fit_does(two_devices, images, steps):
         np.testing.assert_allclose(our_history[name], values, rtol=1e-6)
     assert our_events == events
     assert sum(name == "on_epoch_end" for name, *_ in our_events) == 2
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("own_loop", [False, True])
+def test_the_share_of_a_worker_is_dealt_out_to_its_replicas(
+    two_devices, images, monkeypatch, own_loop
+):
+    """A worker with two devices, whose share is, for want of another one, the whole batch."""
+    one = compiled(norm=True)
+    fit(one, *images)
+    monkeypatch.setattr(loop, "workers", lambda: 2)
+    with two_devices.scope():
+        model = distribution.prepare(compiled(norm=True))
+    data = batches(*images, drop_remainder=True).repeat()
+    shared = distribution.shares(model, lambda worker, workers: data)
+    if own_loop:
+        train = functools.partial(distribution.fit, model)
+    else:
+        train = functools.partial(model.fit, shuffle=False)
+    train(shared, steps_per_epoch=4, epochs=2, verbose=0)
+    assert_same(model, one)
+    odd = data.map(lambda x, y: (x[:15], y[:15]))
+    with pytest.raises(ValueError, match="must divide by its 2 replicas"):
+        distribution.shares(model, lambda worker, workers: odd)
 
 
 def test_strategy_by_name(monkeypatch):

@@ -21,32 +21,17 @@ pytestmark = pytest.mark.skipif(
 SCRIPT = pathlib.Path(__file__).with_name("workers.py")
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """The folder of two workers, what the launcher said, and the folder of one process."""
-    two, one = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("one")
-    plain = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
-    alone = subprocess.Popen([sys.executable, SCRIPT, one], env={**plain, "KCC_RESTARTS": "0"})
-    command = [sys.executable, "-m", "keras_cnn_classics", "launch", "--workers", "2", "--", SCRIPT]
-    done = subprocess.run(
-        [*command, two], capture_output=True, text=True, check=False, timeout=300, env=plain
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
-    assert alone.wait(timeout=300) == 0
-    return two, done, one
-
-
 def weights(folder, name):
     with np.load(folder / f"{name}.npz") as file:
         return [file[key] for key in file]
 
 
-@pytest.mark.parametrize("name", ["fit", "loop"])
-def test_two_workers_give_what_one_process_gives(runs, name):
-    two, _, one = runs
+def two_workers_give_what_one_process_gives(two, one, name):
     for ours, theirs in zip(weights(two, name), weights(one, "fit"), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=3e-7)
-    found, expected = (json.loads((folder / f"{name}.json").read_text()) for folder in (two, one))
+    found, expected = (
+        json.loads(path.read_text()) for path in (two / f"{name}.json", one / "fit.json")
+    )
     assert found.keys() == expected.keys()
     *evaluated, predicted = found.pop("evaluated")
     *known, answers = expected.pop("evaluated")
@@ -56,8 +41,7 @@ def test_two_workers_give_what_one_process_gives(runs, name):
         np.testing.assert_allclose(values, expected[key], atol=1e-6, err_msg=key)
 
 
-def test_a_job_whose_worker_was_killed_ends_as_if_it_was_not(runs):
-    folder, launched, _ = runs
+def a_job_whose_worker_was_killed_ends_as_if_it_was_not(folder, launched):
     assert re.search(r"worker \d (was ended|failed)", launched.stderr)
     begun = re.findall(r"\[worker 0\] epoch (\d) begins", launched.stdout)
     assert begun == ["0", "1", "1", "2"]  # the second epoch was begun again
@@ -67,8 +51,7 @@ def test_a_job_whose_worker_was_killed_ends_as_if_it_was_not(runs):
     assert found == expected
 
 
-def test_ctrl_c_on_one_worker_stops_all_in_one_step(runs):
-    folder, launched, one = runs
+def ctrl_c_on_one_worker_stops_all_in_one_step(folder, launched, one):
     stops = re.findall(
         r"\[worker (\d)\] Interrupted in epoch (\d) after step (\d)", launched.stdout
     )
@@ -79,14 +62,14 @@ def test_ctrl_c_on_one_worker_stops_all_in_one_step(runs):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_only_the_chief_writes(runs):
-    with (runs[0] / "fit.csv").open() as file:
+def only_the_chief_writes(folder):
+    with (folder / "fit.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "2"]
 
 
-def test_models_are_saved(runs):
+def models_are_saved(two):
     """In the scope of the strategy, by stock `ModelCheckpoint` too."""
-    folder = runs[0] / "checkpoints"
+    folder = two / "checkpoints"
     assert sorted(path.name for path in folder.iterdir()) == [
         *(f"{epoch}{ending}" for epoch in (1, 2, 3) for ending in (".keras", ".weights.h5")),
         "best.weights.h5",
@@ -96,8 +79,29 @@ def test_models_are_saved(runs):
         if path:
             model.set_weights([0 * value for value in model.get_weights()])
             model.load_weights(path)
-        for saved, trained in zip(model.get_weights(), weights(runs[0], "fit"), strict=True):
+        for saved, trained in zip(model.get_weights(), weights(two, "fit"), strict=True):
             np.testing.assert_array_equal(saved, trained)
+
+
+def test_two_workers(tmp_path):
+    """All that is said of them below; one test, since starting them is what takes the time."""
+    two, one = tmp_path / "two", tmp_path / "one"
+    two.mkdir()
+    one.mkdir()
+    plain = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
+    alone = subprocess.Popen([sys.executable, SCRIPT, one], env={**plain, "KCC_RESTARTS": "0"})
+    command = [sys.executable, "-m", "keras_cnn_classics", "launch", "--workers", "2", "--", SCRIPT]
+    done = subprocess.run(
+        [*command, two], capture_output=True, text=True, check=False, timeout=300, env=plain
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    assert alone.wait(timeout=300) == 0
+    for name in ("fit", "loop"):
+        two_workers_give_what_one_process_gives(two, one, name)
+    a_job_whose_worker_was_killed_ends_as_if_it_was_not(two, done)
+    ctrl_c_on_one_worker_stops_all_in_one_step(two, done, one)
+    only_the_chief_writes(two)
+    models_are_saved(two)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")

@@ -39,6 +39,12 @@ def batches(count, **options):
     return tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH, **options)
 
 
+def share(worker=0, workers=1):
+    """What one worker has of all batches, as `ImageData.endless` gives it."""
+    part = slice(worker * BATCH // workers, (worker + 1) * BATCH // workers)
+    return batches(64, drop_remainder=True).map(lambda x, y: (x[part], y[part])).repeat()
+
+
 class Killed(keras.callbacks.Callback):
     """Dies in the middle of the second epoch."""
 
@@ -78,10 +84,13 @@ def saving():
     ]
 
 
-def train(name, callbacks, fit=None):
+def train(name, callbacks, fit=None, shared=False):
     model = network()
-    data = batches(64, drop_remainder=True)
     options = {"epochs": EPOCHS, "verbose": 0, "validation_data": batches(59)}
+    if shared:
+        data, options["steps_per_epoch"] = distribution.shares(model, share), 64 // BATCH
+    else:
+        data = batches(64, drop_remainder=True)
     csv = keras.callbacks.CSVLogger(FOLDER / f"{name}.csv", append=True)
     if fit:
         history = fit(model, data, callbacks=[csv, *callbacks], **options)
@@ -110,10 +119,11 @@ with distribution.strategy("auto").scope():
         train("fit", saving())
     if distribution.workers() > 1:
         if not RESTARTS:
-            train("loop", [], distribution.fit)
+            train("loop", [], distribution.fit, shared=True)
         train("killed", [Killed(), training.TrainingState(FOLDER / "state")])
     try:
-        train("interrupted", [Interrupted(), training.TrainingState(FOLDER / "interrupted")])
+        state = training.TrainingState(FOLDER / "interrupted")
+        train("interrupted", [Interrupted(), state], shared=True)
     except KeyboardInterrupt as stop:
         print(stop, flush=True)
-    train("interrupted", [training.TrainingState(FOLDER / "interrupted")])
+    train("interrupted", [training.TrainingState(FOLDER / "interrupted")], shared=True)

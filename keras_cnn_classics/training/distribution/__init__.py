@@ -23,7 +23,7 @@ from keras_cnn_classics.training.distribution.devices import (
     strategy,
     workers,
 )
-from keras_cnn_classics.training.distribution.loop import fit
+from keras_cnn_classics.training.distribution.loop import fit, shares
 from keras_cnn_classics.training.distribution.repairs import check, prepare
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "prepare",
     "replicas",
     "saving",
+    "shares",
     "strategy",
     "workers",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from keras_cnn_classics.training.distribution.devices import on_chief
+from keras_cnn_classics.training.distribution.devices import on_chief, workers
 
 
 def fit(
@@ -31,7 +31,7 @@ def fit(
 
     Args:
         model: A compiled model that `prepare` has made ready.
-        x: A `tf.data.Dataset` of global batches.
+        x: A `tf.data.Dataset` of global batches, or what `shares` gives.
         epochs: Where to stop, counted from epoch 0.
         verbose: As in `keras.Model.fit`.
         callbacks: Callbacks; those that write files run on the chief only.
@@ -49,15 +49,18 @@ def fit(
     """
     strategy = model.distribute_strategy
     x = shared_out(x, strategy.num_replicas_in_sync)
-    build(model, x.element_spec)
-    batches = strategy.experimental_distribute_dataset(x)
+    if is_distributed(x):
+        batches, sample = x, first_share(strategy, next(iter(x)))
+    else:
+        batches, sample = strategy.experimental_distribute_dataset(x), x.element_spec
+    build(model, sample)
     listening = keras.callbacks.CallbackList(
         on_chief(callbacks),
         add_history=True,
         add_progbar=verbose != 0,
         verbose=verbose,
         epochs=epochs,
-        steps=steps_per_epoch or _length(x),
+        steps=steps_per_epoch or (None if is_distributed(x) else _length(x)),
         model=model,
     )
     model.stop_training = False
@@ -154,6 +157,49 @@ def skip_uneven(strategy: Any, step: Callable[[Any], Any]) -> Callable[[Any], An
     return train
 
 
+def shares(model: Any, batches: Callable[..., Any]) -> Any:
+    """Global batches for `fit`, of which every worker makes no more than its share.
+
+    Args:
+        model: A model in the scope of a strategy.
+        batches: A function that gives the share of one worker of several as a `tf.data.Dataset`,
+            such as `endless` of what `data.load` gives.
+
+    Raises:
+        ValueError: If a share cannot be dealt out evenly to the replicas of a worker.
+    """
+    if workers() == 1:
+        return batches()
+    strategy = model.distribute_strategy
+
+    def share(context: Any) -> Any:
+        found = batches(context.input_pipeline_id, context.num_input_pipelines)
+        size = keras.tree.flatten(found.element_spec)[0].shape[0]
+        here = strategy.num_replicas_in_sync // context.num_input_pipelines
+        if size % here:
+            raise ValueError(
+                f"A worker's share of a batch must divide by its {here} replicas: choose another "
+                f"batch size. Received: {size} images of {size * context.num_input_pipelines}"
+            )
+        return found.rebatch(size // here) if here > 1 else found
+
+    return strategy.distribute_datasets_from_function(share)
+
+
+def is_distributed(x: Any) -> bool:
+    """Whether these are batches that a strategy has shared out already."""
+    import tensorflow as tf
+
+    return isinstance(x, tf.distribute.DistributedDataset)
+
+
+def first_share(strategy: Any, batch: Any) -> Any:
+    """What the first replica of this process has of a batch."""
+    return keras.tree.map_structure(
+        lambda part: strategy.experimental_local_results(part)[0], batch
+    )
+
+
 def shared_out(x: Any, replicas: int | None = None) -> Any:
     """A data set of which every worker will take its share of each batch.
 
@@ -167,6 +213,8 @@ def shared_out(x: Any, replicas: int | None = None) -> Any:
     """
     import tensorflow as tf
 
+    if is_distributed(x):
+        return x  # such as `shares` gives, or whoever knows what to do
     if not isinstance(x, tf.data.Dataset):
         raise ValueError(
             f"Several workers need their data as one tf.data.Dataset. Received: {type(x).__name__}"

@@ -77,10 +77,7 @@ def prepare(model: Any, *, synchronize_batch_norm: bool = True) -> Any:
         if iterator is not None:
             _, _, batches = next(iter(iterator))
             data_batch = next(batches)
-        share = keras.tree.map_structure(
-            lambda v: strategy.experimental_local_results(v)[0], data_batch
-        )
-        loop.build(model, share)
+        loop.build(model, loop.first_share(strategy, data_batch))
         built_for = loss
 
     def make_train_function(force: bool = False) -> None:
