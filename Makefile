@@ -10,13 +10,14 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 # Two runs of pip in one environment would get in each other's way.
 .NOTPARALLEL:
-.PHONY: help demo test parity test-all lint docs clean
+.PHONY: help demo test parity test-all test-oldest lint docs clean
 
 help:
 	@echo "make demo    train LeNet-5 on handwritten digits and show the results, in demo/"
 	@echo "make test    run the tests"
 	@echo "make parity  compare with other packages, which it installs"
 	@echo "make test-all  run all of these, and the slow tests too"
+	@echo "make test-oldest  test distribution with the oldest Keras that is supported"
 	@echo "make lint    check style, types and the direction of imports"
 	@echo "make docs    write the tables of models and build the site, in site/"
 	@echo "make clean   delete outputs and caches; .venv stays"
@@ -32,6 +33,12 @@ parity: .venv/.installed-test .venv/.installed-parity
 
 test-all: .venv/.installed-test .venv/.installed-parity
 	$(BIN)/python -m pytest -n auto
+
+# `training.distribution` stands on methods that Keras may change; `make test` has the newest.
+test-oldest: .venv/.installed-test
+	$(PIP) install --quiet --no-deps --upgrade --target .venv/keras-3.12 "keras==3.12.*"
+	PYTHONPATH=.venv/keras-3.12 $(BIN)/python -m pytest -n 2 -k "two_devices or workers" \
+		tests/training/test_two_devices.py tests/training/test_workers.py
 
 # All of them run, so that one look shows everything there is to mend.
 lint: .venv/.installed-dev
