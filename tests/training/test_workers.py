@@ -105,6 +105,7 @@ def test_two_workers(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
+@pytest.mark.slow
 def test_train_whose_worker_was_killed_ends_as_if_it_was_not(tmp_path):
     """The command, its folder, its checkpoint."""
     environment = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
