@@ -117,9 +117,7 @@ def test_colour_needs_colours(operation, digit):
     "wrong", [np.zeros((4, 4, 3), "float32"), np.zeros((4, 4), "uint8"), np.zeros((4, 4, 2), "u1")]
 )
 def test_images_of_another_kind_are_refused(wrong):
-    with pytest.raises(
-        ValueError, match=r"Gamma takes (one|an) image.*Received"
-    ):
+    with pytest.raises(ValueError, match=r"Gamma takes (one|an) image.*Received"):
         ops.Gamma()(wrong, seed())
 
 
