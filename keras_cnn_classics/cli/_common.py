@@ -203,8 +203,10 @@ class Trained:
     @property
     def resize_side(self) -> int | None:
         """Shorter side that images are scaled to before their centre is taken."""
+        from keras_cnn_classics.training.settings import shorter_side
+
         factor = self.facts.get("recipe", {}).get("resize_side")
-        return round(factor * min(self.size)) if factor and self.resize == "crop" else None
+        return shorter_side(factor, min(self.size), self.resize)
 
     @property
     def class_names(self) -> list[str] | None:

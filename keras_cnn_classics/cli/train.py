@@ -300,8 +300,10 @@ def run(
 
 def _was_begun_here(folder: Path) -> bool:
     """Whether the run in a folder was begun by the job of `launch` that this process is of."""
+    from keras_cnn_classics.training.run import SUMMARY
+
     try:
-        begun = json.loads((folder / "summary.json").read_text())
+        begun = json.loads((folder / SUMMARY).read_text())
     except (OSError, ValueError):
         return False
     return bool(begun.get("job") == os.environ.get(JOB))

@@ -36,6 +36,11 @@ class Callback(keras.callbacks.Callback):
         # on the list still.
         return [one for one in listed if one is not None and one.params is self.params]
 
+    def behind(self) -> list[Callback]:
+        """Those of them that stand behind this one."""
+        companions = self.companions()
+        return companions[companions.index(self) + 1 :]
+
     def get_state(self) -> dict[str, Any]:
         """What the callback must know to go on: numbers, strings, lists, arrays, dicts of them."""
         return {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,6 +11,8 @@ from typing import Any
 
 import keras
 import numpy as np
+
+from keras_cnn_classics.training._random import get_random, set_random
 
 ROLES = ("kernel", "depthwise", "pointwise")
 
@@ -82,14 +83,15 @@ def refuse_compiled_steps(model: Any, what: str) -> None:
 def preserved(model: Any) -> Iterator[None]:
     """Puts all variables of a model, and the random state of the process, back in the end.
 
-    The random state is that of Keras, NumPy's old generator and Python's.
+    The random state is that of Keras, NumPy's old generator, Python's and, on its backend,
+    PyTorch's.
     """
     # Keras gives its random state to nobody else. It is a private module: whoever does not need
     # it here must not depend on its place, least of all every `import keras`, which comes by.
     from keras.src.backend.common import global_state
 
     variables = [(v, np.array(keras.ops.convert_to_numpy(v))) for v in model.variables]
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    others = get_random()
     name = "global_seed_generator"
     generator = global_state.get_global_attribute(name)
     if generator is not None:
@@ -99,8 +101,7 @@ def preserved(model: Any) -> Iterator[None]:
     finally:
         for variable, value in variables:
             variable.assign(value)
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
+        set_random(others)
         global_state.set_global_attribute(name, generator)
 
 

@@ -8,14 +8,25 @@ import keras
 
 
 def optimizers_of(optimizer: Any) -> list[Any]:
-    """The optimizers that have a learning rate: one, or those of a `MultiOptimizer`."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)  # that of a LossScaleOptimizer
-    return list(getattr(inner, "optimizers", (inner,)))
+    """The optimizers that change weights and have a learning rate, without those that wrap them."""
+    if hasattr(optimizer, "inner_optimizer"):  # a LossScaleOptimizer
+        return optimizers_of(optimizer.inner_optimizer)
+    if hasattr(optimizer, "optimizers"):  # a MultiOptimizer
+        return [inner for one in optimizer.optimizers for inner in optimizers_of(one)]
+    return [optimizer]
 
 
 def rate_of(optimizer: Any) -> float:
     """The learning rate at this moment, of a schedule too."""
     return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+
+
+def rates_by_name(optimizer: Any) -> dict[str, float]:
+    """The learning rates under their names in the logs."""
+    found = optimizers_of(optimizer)
+    if len(found) == 1:
+        return {"learning_rate": rate_of(found[0])}
+    return {f"learning_rate_{one.name}": rate_of(one) for one in found}
 
 
 def has_schedule(optimizer: Any) -> bool:

@@ -70,8 +70,8 @@ class WeightAveraging(Callback):
         super().__init__()
         if decay is not None:
             check_number("decay", decay, 0)
-        if decay is not None and not 0 < decay < 1:
-            raise ValueError(f"`decay` must be between 0 and 1, or None. Received: {decay=}")
+            if not 0 < decay < 1:
+                raise ValueError(f"`decay` must be between 0 and 1, or None. Received: {decay=}")
         check_number("start_epoch", start_epoch, 0, whole=True)
         check_number("start_step", start_step, 0, whole=True)
         check_number("every", every, 1, whole=True)
@@ -86,7 +86,7 @@ class WeightAveraging(Callback):
         self._epoch = 0
         self._averages: list[Any] = []
         self._trained: list[Any] | None = None
-        self._validating: contextlib.AbstractContextManager[None] | None = None
+        self._validating = contextlib.ExitStack()
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self._reset()
@@ -149,13 +149,10 @@ class WeightAveraging(Callback):
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         if self.validate:
-            self._validating = self.as_used()
-            self._validating.__enter__()
+            self._validating.enter_context(self.as_used())
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        if self._validating is not None:
-            self._validating.__exit__(None, None, None)
-            self._validating = None
+        self._validating.close()
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         if self.updates:

@@ -190,8 +190,8 @@ class EarlyStopping(Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self._reset()
-        behind = self.companions()[self.companions().index(self) + 1 :]
-        if self.restore_best_weights and any(isinstance(one, WeightAveraging) for one in behind):
+        averaged = any(isinstance(one, WeightAveraging) for one in self.behind())
+        if self.restore_best_weights and averaged:
             raise ValueError(
                 "WeightAveraging must stand before EarlyStopping in the list of callbacks: behind "
                 "it, it would put its average over the best weights."

@@ -8,7 +8,12 @@ from typing import Any
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._callback import Callback
 from keras_cnn_classics.training._monitor import Monitor
-from keras_cnn_classics.training._rates import optimizers_of, rate_of, refuse_schedules
+from keras_cnn_classics.training._rates import (
+    optimizers_of,
+    rate_of,
+    rates_by_name,
+    refuse_schedules,
+)
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
 
@@ -110,7 +115,8 @@ class PlateauDecay(Callback):
             one.learning_rate = share * target
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._log_rates(logs)
+        if logs is not None:
+            logs.update(rates_by_name(self.model.optimizer))
         value = self._monitor.read(logs)
         if value is None:
             return
@@ -168,13 +174,6 @@ class PlateauDecay(Callback):
             f"Epoch {epoch + 1}: {name} has not improved on {best}; the learning rate falls to "
             f"{rates}{back}."
         )
-
-    def _log_rates(self, logs: dict[str, float] | None) -> None:
-        optimizers = optimizers_of(self.model.optimizer)
-        for one in optimizers:
-            name = "learning_rate" if len(optimizers) == 1 else f"learning_rate_{one.name}"
-            if logs is not None:
-                logs[name] = rate_of(one)
 
     def _say(self, line: str) -> None:
         _LOGGER.info("%s", line)

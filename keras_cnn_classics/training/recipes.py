@@ -77,7 +77,12 @@ def recipe(
 
 def has_paper_recipe(spec: ModelSpec) -> bool:
     """Whether the recipe of a model's paper is known."""
-    return _FAMILIES.get(spec.family, (None, None))[spec.input_size <= 32] is not None
+    return _of_paper(spec) is not None
+
+
+def _of_paper(spec: ModelSpec) -> str | None:
+    """The name of the recipe of a model's paper, if it is known."""
+    return _FAMILIES.get(spec.family, (None, None))[spec.input_size <= 32]
 
 
 def _spec(model: str | ModelSpec) -> ModelSpec:
@@ -97,7 +102,7 @@ def _paper(model: str | ModelSpec) -> Recipe:
         near = difflib.get_close_matches(str(model).lower(), PAPERS, n=1)
         guess = f" Or is the recipe {near[0]!r} meant?" if near else ""
         raise ValueError(f"{error}{guess}") from None
-    name = _FAMILIES.get(spec.family, (None, None))[spec.input_size <= 32]
+    name = _of_paper(spec)
     if name is None:
         raise ValueError(
             f"The recipe of {spec.name}'s paper is not here. Take kind='quick', or the name of "

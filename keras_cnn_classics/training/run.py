@@ -17,15 +17,14 @@ from typing import Any
 import keras
 
 from keras_cnn_classics.data import ImageData
-from keras_cnn_classics.data.augmentation import check_model
 from keras_cnn_classics.training import distribution
 from keras_cnn_classics.training._callback import Callback, entered
 from keras_cnn_classics.training._files import SCRATCH, write_json, written
-from keras_cnn_classics.training._rates import optimizers_of, rate_of
+from keras_cnn_classics.training._rates import rates_by_name
 from keras_cnn_classics.training.auxiliary import without_auxiliary
 from keras_cnn_classics.training.distribution import is_chief
 from keras_cnn_classics.training.finite_loss import FiniteLoss
-from keras_cnn_classics.training.settings import Recipe, loss_for
+from keras_cnn_classics.training.settings import Recipe, accuracy_of, loss_for
 from keras_cnn_classics.training.training_state import TrainingState
 
 SUMMARY, HISTORY, LOG, STATE = "summary.json", "history.csv", "tensorboard", "state"
@@ -169,11 +168,9 @@ class Record(Callback):
         return self._before + time.perf_counter() - self._start
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        values = {name: float(value) for name, value in (logs or {}).items()}
-        for one in optimizers_of(self.model.optimizer):
-            several = len(optimizers_of(self.model.optimizer)) > 1
-            name = f"learning_rate_{one.name}" if several else "learning_rate"
-            values.setdefault(name, rate_of(one))
+        seen = {name: float(value) for name, value in (logs or {}).items()}
+        # A callback that changes the rate has told that of the epoch.
+        values = {**rates_by_name(self.model.optimizer), **seen}
         self.rows.append({"epoch": epoch, **dict(sorted(values.items()))})
         if not is_chief():
             return
@@ -253,6 +250,8 @@ def train(
         FloatingPointError: If the loss is not finite any more.
         KeyboardInterrupt: After an interruption, when the files are in place.
     """
+    from keras_cnn_classics.data.augmentation import check_model  # it brings TensorFlow
+
     heads = isinstance(model.output, dict)
     network = without_auxiliary(model) if heads else model
     check_classes(network, data)
@@ -299,7 +298,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(
         folder,
-        "val_predictions_accuracy" if heads else "val_accuracy",
+        f"val_{accuracy_of(model)}",
         facts,
         network if heads else None,
     )

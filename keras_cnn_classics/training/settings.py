@@ -35,16 +35,6 @@ class Decay:
 
 
 @dataclass(frozen=True)
-class Constant(Decay):
-    """The learning rate stays."""
-
-    kind = "constant"
-
-    def __str__(self) -> str:
-        return "it stays"
-
-
-@dataclass(frozen=True)
 class Cosine(Decay):
     """It falls to zero along half a cosine."""
 
@@ -245,20 +235,17 @@ class Recipe:
         from keras_cnn_classics.data.augmentation import named
 
         side = min(size) if isinstance(size, tuple) else size
-        factor = self.resize_side if self.resize == "crop" else None
-        resized = {"resize_side": round(factor * side)} if factor else {}
-        augment = named(self.augmentation, size)
         return {
             "batch_size": self.batch_size,
             "resize": self.resize,
-            "augment": augment,
-            **resized,
+            "augment": named(self.augmentation, size),
+            "resize_side": shorter_side(self.resize_side, side, self.resize),
         }
 
     def make_optimizer(self, steps_per_epoch: int) -> keras.optimizers.Optimizer:
         """Makes the optimizer for epochs of so many steps."""
         rate = self.decay.rate(self.learning_rate, self.epochs, steps_per_epoch)
-        if self.warmup and not self.decay.callbacks(self.warmup, "loss"):
+        if self.warmup and not isinstance(self.decay, Plateau):  # whose callback warms up
             from keras_cnn_classics.training.schedules import WarmUp
 
             rate = WarmUp(rate, self.warmup * steps_per_epoch)
@@ -306,11 +293,8 @@ class Recipe:
             add_l2(model, self.weight_decay, depthwise=self.depthwise_decay)
         if self.filter_rms:
             constrain(model, FilterRMS(self.filter_rms), layers="conv*")
-        callbacks = []
-        heads = isinstance(model.output, dict)
-        prefix = "val_" if validated else ""
-        monitor = f"{prefix}predictions_accuracy" if heads else f"{prefix}accuracy"
-        callbacks += self.decay.callbacks(self.warmup, monitor)
+        monitor = f"{'val_' if validated else ''}{accuracy_of(model)}"
+        callbacks = self.decay.callbacks(self.warmup, monitor)
         if self.average is not None:
             polyak = self.average == "polyak"
             decay = None if polyak else float(self.average)
@@ -318,7 +302,7 @@ class Recipe:
             callbacks.append(WeightAveraging(decay, start_epoch=self.epochs // 2 if polyak else 0))
         loss: Any = loss_for(model, self.label_smoothing, one_hot)
         arguments: dict[str, Any] = {"loss": loss, "metrics": ["accuracy"]}
-        if heads:
+        if isinstance(model.output, dict):
             from keras_cnn_classics.training.auxiliary import AuxiliaryLossWeights
 
             weights = AuxiliaryLossWeights(model, 0.3 if self.auxiliary is None else self.auxiliary)
@@ -339,6 +323,16 @@ class Recipe:
             json.dumps({**dataclasses.asdict(self), "decay": decay})
         )
         return {name: value for name, value in settings.items() if name not in said}
+
+
+def shorter_side(factor: float | None, side: int, resize: str) -> int | None:
+    """The shorter side that images are scaled to before the centre of `side` is taken, if any."""
+    return round(factor * side) if factor and resize == "crop" else None
+
+
+def accuracy_of(model: Any) -> str:
+    """The name of a model's accuracy in the logs: that of the main output if it has several."""
+    return "predictions_accuracy" if isinstance(model.output, dict) else "accuracy"
 
 
 def loss_for(model: Any, label_smoothing: float = 0.0, one_hot: bool = False) -> keras.losses.Loss:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import random
 import re
 import signal
 import threading
@@ -19,6 +18,7 @@ import numpy as np
 from keras_cnn_classics.training import _snapshot
 from keras_cnn_classics.training._callback import Callback, entered
 from keras_cnn_classics.training._files import SCRATCH
+from keras_cnn_classics.training._random import get_random, set_random
 from keras_cnn_classics.training.distribution.devices import any_worker, is_chief
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
@@ -110,8 +110,7 @@ class TrainingState(Callback):
     # -- Keras's events -----------------------------------------------------------------------
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        behind = self.companions()[self.companions().index(self) + 1 :]
-        if behind:
+        if behind := self.behind():
             names = ", ".join(type(one).__name__ for one in behind)
             raise ValueError(
                 f"TrainingState must be the last callback, to see what the others do. Behind it: "
@@ -130,15 +129,14 @@ class TrainingState(Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.model._initial_epoch = None  # else the next `fit` would begin there, too
         self._show_history()
-        skipped = self.resumed[1] if self.resumed and self._loaded else 0
+        skipped = self._loaded["step"] if self._loaded else 0
         self._epoch, self._steps, self._saved = epoch, 0, skipped
         if self._loaded:
-            _set_random(self._loaded["random"])
-        self._random = _get_random()
+            set_random(self._loaded["random"])
+        self._random = get_random()
         if self.data is not None:
             self.data.position.seek(epoch, skipped, hold=True)
-        if skipped:
-            assert self._loaded is not None
+        if self._loaded and skipped:
             self.model.train_function = _skipping(self.model, self._loaded["logs"])
         else:
             self._loaded = None
@@ -147,8 +145,7 @@ class TrainingState(Callback):
         # With several steps in one call the last call may have fewer.
         self._steps = min(batch + 1, self.params.get("steps") or batch + 1)
         if self._loaded:
-            assert self.resumed is not None
-            if self._steps >= self.resumed[1]:
+            if self._steps >= self._loaded["step"]:
                 self.model.train_function = self.model.train_function.original
                 self._restore(self._loaded)
                 self._logs, self._loaded = self._loaded["logs"], None
@@ -177,16 +174,14 @@ class TrainingState(Callback):
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         self._epoch, self._steps = epoch + 1, 0
-        self._random = _get_random()
+        self._random = get_random()
         self._save()
         self._obey(save=False)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         self.model._initial_epoch = None
         self._show_history()
-        if self.data is not None:
-            self.data.position.seek(self._epoch)  # and lets go of it
-        self._release_interrupts()
+        self._let_go()
 
     # -- Saving -------------------------------------------------------------------------------
 
@@ -335,15 +330,19 @@ class TrainingState(Callback):
             signal.signal(signal.SIGINT, self._handler)
             self._handler = None
 
+    def _let_go(self) -> None:
+        """Leaves signals and data to others."""
+        self._release_interrupts()
+        if self.data is not None:
+            self.data.position.seek(self._epoch)
+
     def _obey(self, save: bool) -> None:
         """After Ctrl-C, leaves."""
         if not any_worker(self.bare_model, self._interrupted):
             return
         if save:
             self._save()
-        self._release_interrupts()
-        if self.data is not None:
-            self.data.position.seek(self._epoch)  # and lets go of it
+        self._let_go()
         raise KeyboardInterrupt(
             f"Interrupted in epoch {self._epoch + 1} after step {self._steps}. The state is in "
             f"{self.latest}: run the same again, with the same folder, to go on from there."
@@ -352,13 +351,9 @@ class TrainingState(Callback):
 
 def _states(folder: Path) -> list[Path]:
     """The states in a folder, the last one first."""
-    found = [path for path in folder.glob("epoch-*-step-*.npz") if _NAME.fullmatch(path.name)]
-    return sorted(found, key=_place, reverse=True)
-
-
-def _place(path: Path) -> list[int]:
-    """Epoch and step of a state."""
-    return [int(number) for number in re.findall(r"\d+", path.name)]
+    named = ((_NAME.fullmatch(path.name), path) for path in folder.glob("epoch-*-step-*.npz"))
+    found = [(int(name[1]), int(name[2]), path) for name, path in named if name]
+    return [path for *_, path in sorted(found, reverse=True)]
 
 
 def _variables(model: Any) -> dict[str, list[Any]]:
@@ -391,33 +386,6 @@ def _skipping(model: Any, logs: dict[str, float]) -> Callable[..., Any]:
 
     skip.original = original  # type: ignore[attr-defined]
     return skip
-
-
-def _get_random() -> list[Any]:
-    """The states of the generators that shuffling may draw from."""
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002  it is what Keras shuffles by
-    version, numbers, gauss = random.getstate()
-    return [[kind, np.array(keys), *rest], [version, list(numbers), gauss], _torch_state()]
-
-
-def _set_random(state: list[Any]) -> None:
-    (kind, keys, *rest), (version, numbers, gauss), torch_state = state
-    np.random.set_state((kind, keys, *rest))  # noqa: NPY002
-    random.setstate((version, tuple(numbers), gauss))
-    if torch_state is not None:
-        import torch
-
-        torch.set_rng_state(torch.from_numpy(torch_state))
-
-
-def _torch_state() -> np.ndarray | None:
-    """That of PyTorch, by which Keras shuffles arrays there."""
-    if keras.backend.backend() != "torch":
-        return None
-    import torch
-
-    state: np.ndarray = torch.get_rng_state().numpy()
-    return state
 
 
 def _is_training(model: Any, frame: Any) -> bool:

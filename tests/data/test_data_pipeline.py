@@ -152,12 +152,13 @@ def test_blanks_decode_nothing(sources, monkeypatch):
         run(train)
 
 
-def test_a_held_position_stays(sources):
+def test_a_held_position_stays_for_one_iterator_more(sources):
     position, train = opened(sources["arrays"])
     position.seek(1, hold=True)
     run(train, 1)
-    held = run(train)
     assert position.epoch == 1
+    held = run(train)
+    assert position.epoch == 2
     position.seek(1)
     assert_equal(run(train), held)
     assert position.epoch == 2

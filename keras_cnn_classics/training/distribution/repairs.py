@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 
+from keras_cnn_classics.training._rates import optimizers_of
 from keras_cnn_classics.training.distribution import loop
 from keras_cnn_classics.training.distribution.devices import on_chief
 
@@ -151,7 +152,7 @@ def _faults(model: Any) -> Iterator[tuple[bool, str]]:
         bool(model.jit_compile),
         "jit_compile=True fails under a strategy: compile with jit_compile=False or 'auto'.",
     )
-    for optimizer in _updating(model.optimizer):
+    for optimizer in optimizers_of(model.optimizer):
         steps, every = optimizer.gradient_accumulation_steps, optimizer.ema_overwrite_frequency
         yield (
             bool(steps),
@@ -198,17 +199,6 @@ def _has_several_workers(strategy: Any) -> bool:
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def _updating(optimizer: Any) -> Iterator[Any]:
-    """The optimizers that change weights, without those that wrap them."""
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        yield from _updating(optimizer.inner_optimizer)
-    elif hasattr(optimizer, "optimizers"):  # a MultiOptimizer
-        for one in optimizer.optimizers:
-            yield from _updating(one)
-    else:
-        yield optimizer
-
-
 def _reduce_first(optimizer: Any) -> None:
     """Adds gradients up over the replicas before an optimizer looks at them.
 
@@ -216,7 +206,7 @@ def _reduce_first(optimizer: Any) -> None:
     """
     import tensorflow as tf
 
-    inner = list(_updating(optimizer))
+    inner = optimizers_of(optimizer)
     if not all(hasattr(one, "_all_reduce_sum_gradients") for one in inner):
         return  # `check` has refused what needs it
     for one in inner:
