@@ -170,10 +170,10 @@ def discriminative_rates(
         patterns.setdefault(groups.get(id(variable), 1.0), []).append(path)
     # An optimizer without variables could not be loaded: the default has a group of its own.
     default = 1.0 if 1.0 in patterns else max(patterns)
-    optimizers = keras.optimizers.OptimizerMap(_scaled(optimizer, default))
+    optimizers = keras.optimizers.OptimizerMap(scaled(optimizer, default))
     for factor, group in patterns.items():
         if factor != default:
-            optimizers[f"{prefix}(?:{'|'.join(group)})"] = _scaled(optimizer, factor)
+            optimizers[f"{prefix}(?:{'|'.join(group)})"] = scaled(optimizer, factor)
     return keras.optimizers.MultiOptimizer(optimizers)
 
 
@@ -197,7 +197,8 @@ def _groups(model: Any, factors: Mapping[str | tuple[str, ...], float]) -> dict[
     return {key: factor for key, (_, factor) in found.items()}
 
 
-def _scaled(optimizer: Any, factor: float) -> Any:
+def scaled(optimizer: Any, factor: float) -> Any:
+    """A copy of an optimizer without its state, whose learning rate is multiplied by a factor."""
     config = optimizer.get_config()
     rate = config["learning_rate"]
     if isinstance(rate, dict):
