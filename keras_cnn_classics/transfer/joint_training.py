@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_cnn_classics.data.interleaved import interleaved
 from keras_cnn_classics.training._arguments import check_number
-from keras_cnn_classics.transfer.learner import Learner, loss_of, unscaled
+from keras_cnn_classics.transfer.learner import Learner, loss_of
 from keras_cnn_classics.transfer.staged import Stage
 
 _WARM_UP = "warm-up"
@@ -88,7 +88,6 @@ class JointTraining(Learner):
         super()._set_up(freeze_batch_norm=freeze_batch_norm, **options)
         self.batch_norm = not freeze_batch_norm
         self._old_losses = {task: loss_of(self.form(task)) for task in self.tasks[:-1]}
-        self.old_loss = keras.metrics.Mean("old_loss")
         self._old_data: Any = None
 
     def stages(self) -> Sequence[Stage]:
@@ -148,12 +147,10 @@ class JointTraining(Learner):
         if not isinstance(x, dict):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         total = super().compute_loss(x, *self._masked(x, y, -1, y_pred, sample_weight), training)
-        old: Any = 0.0
         for i, (task, loss) in enumerate(self._old_losses.items()):
             labels, answers, weights = self._masked(x, y, i, y_pred, sample_weight)
-            old = old + loss(labels, answers[task], weights)
-        self.old_loss.update_state(unscaled(old))
-        return total + old
+            total = total + loss(labels, answers[task], weights)
+        return total
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         if isinstance(x, dict):

@@ -222,11 +222,7 @@ class LearningWithoutForgetting(Learner):
         if same:
             return super()._fit_stage(joined(x, self._recorded), y, **kwargs)
         if how == "recorded":
-            raise ValueError(
-                "responses='recorded' needs images that are the same in each epoch, in an array, "
-                "a tf.data.Dataset or a PyDataset that ends. Take responses='live' for images that "
-                "are augmented."
-            )
+            raise ValueError(responses.CHANGING)
         _LOGGER.info("The images change or have no end: a copy of the old network answers to them.")
         return super()._fit_stage(x, y, **kwargs)
 

@@ -60,9 +60,9 @@ class DistillationLoss(keras.losses.Loss):
         for argument, value in (("form", form), ("teacher_form", teacher_form)):
             if value not in FORMS:
                 raise ValueError(f"`{argument}` must be one of {FORMS}. Received: {value!r}")
-        if (form == "sigmoid") != (teacher_form == "sigmoid"):
+        if {form, teacher_form} == {"softmax", "sigmoid"}:
             raise ValueError(
-                "Answers to several labels at once (sigmoid) and to one question (softmax, linear) "
+                "Probabilities of several labels at once (sigmoid) and of one out of many (softmax) "
                 f"cannot be compared. Received: {form=}, {teacher_form=}"
             )
         self.temperature = Scalar(temperature, name="temperature")

@@ -16,6 +16,10 @@ from keras_cnn_classics.data.recorded import Answers, Recorded, batches_of
 from keras_cnn_classics.training import _snapshot
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
+CHANGING = (
+    "responses='recorded' needs images that are the same in each epoch, in an array, a "
+    "tf.data.Dataset or a PyDataset that ends. Take responses='live' for images that are augmented."
+)
 
 
 def key_of(model: keras.Model) -> str:

@@ -228,7 +228,7 @@ class StagedModel(keras.Model):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         found = {
             name: keras.saving.deserialize_keras_object(value, custom_objects)
-            if isinstance(value, dict)
+            if isinstance(value, (dict, list))
             else value
             for name, value in config.items()
         }

@@ -1,0 +1,434 @@
+"""Distillation: a network learns from the answers of others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from keras_cnn_classics.data.recorded import Recorded, joined
+from keras_cnn_classics.training import distribution
+from keras_cnn_classics.training._arguments import check_number
+from keras_cnn_classics.training.scalars import LiveScalars, Scalar, keep_live
+from keras_cnn_classics.transfer import heads as _heads
+from keras_cnn_classics.transfer import responses
+from keras_cnn_classics.transfer.learner import (
+    check_data,
+    check_form,
+    images_of,
+    loss_of,
+    unscaled,
+)
+from keras_cnn_classics.transfer.losses import DistillationLoss, scores
+from keras_cnn_classics.transfer.parts import weighted_layers
+from keras_cnn_classics.transfer.staged import Stage, StagedModel
+
+_LOGGER = logging.getLogger("keras_cnn_classics")
+_ANSWERS = "answers"
+_SCORES = "scores"
+
+
+@keras.saving.register_keras_serializable(package="keras_cnn_classics")
+class Distillation(StagedModel):
+    """Trains a student on the labels and on the softened answers of one teacher or several.
+
+    The loss is `alpha * soft + (1 - alpha) * hard` and the student's own penalties. `hard` is the
+    loss of the labels, and `soft` is `DistillationLoss`: the cross-entropy with the teacher's
+    probabilities, both at a temperature. Without labels (`fit(images)`) only `soft` counts.
+    Sample weights and class weights count in both.
+
+    The answers of the teachers are recorded once for images that are the same in every epoch;
+    augmented images go through the teachers at each step. Images are resized for a teacher that
+    takes another size; if it wants them prepared in another way, that must be layers of its own.
+
+    Hints are what a layer of the first teacher gives: a layer of the student, through a regressor,
+    learns to give the same, by half the mean squared difference. The regressor is a convolution as
+    large as the difference of their sizes asks for, or a dense layer; it is not in what
+    `export_model` gives.
+
+    The student that it is made of stays as it is, and so do the teachers: all are copied.
+
+    Args:
+        student: The Functional or Sequential model to train.
+        teacher: A trained one, or a list of them.
+        temperature: Temperature of `soft`. Defaults to `4`.
+        alpha: Share of `soft`. Defaults to `0.9`.
+        squared: Whether `soft` is multiplied by the temperature's square, as Hinton et al. do so
+            that the shares stay the same at any temperature. Defaults to `True`.
+        mean: What is averaged over several teachers: `"probabilities"`, at the temperature, or
+            `"logits"`.
+        hints: Names of pairs of layers, the teacher's as keys and the student's as values.
+        hint_weight: Weight of the hints. Defaults to `1`.
+        hint_epochs: Epochs at the start in which the student's layers up to the hints learn by them
+            alone; afterwards these do not count any more, as in FitNets. Defaults to `0`: they
+            count all the time.
+        responses: `"recorded"`, `"live"` or `"auto"`; see `LearningWithoutForgetting`.
+        name: Name of the model.
+
+    Raises:
+        ValueError: If an argument is out of range, the heads of student and teacher do not match,
+            or a hint fits no layers.
+
+    Example:
+        small = transfer.Distillation(student, teacher, temperature=20)
+        small.compile("adam", metrics=["accuracy"])
+        small.fit(images, labels, epochs=20)
+        small.export_model().save("small.keras")
+
+    References:
+        - [Hinton et al., 2015](https://arxiv.org/abs/1503.02531)
+        - [Romero et al., 2014](https://arxiv.org/abs/1412.6550), section 2.2: hints
+    """
+
+    batch_norm = True
+
+    def __init__(
+        self,
+        student: Any,
+        teacher: Any,
+        *,
+        temperature: float = 4.0,
+        alpha: float = 0.9,
+        squared: bool = True,
+        mean: str = "probabilities",
+        hints: Mapping[str, str] | None = None,
+        hint_weight: float = 1.0,
+        hint_epochs: int = 0,
+        responses: str = "auto",
+        name: str | None = None,
+    ) -> None:
+        check_number("alpha", alpha, 0)
+        if alpha > 1:
+            raise ValueError(f"`alpha` must be at most 1. Received: {alpha}")
+        if mean not in ("probabilities", "logits"):
+            raise ValueError(f"`mean` must be 'probabilities' or 'logits'. Received: {mean!r}")
+        if responses not in ("auto", "recorded", "live"):
+            raise ValueError(
+                f"`responses` must be 'auto', 'recorded' or 'live'. Received: {responses!r}"
+            )
+        check_number("hint_weight", hint_weight, 0)
+        check_number("hint_epochs", hint_epochs, 0, whole=True)
+        hints = dict(hints or {})
+        if hints and responses == "recorded":
+            raise ValueError("Hints are not recorded: take responses='live' or 'auto' with them.")
+        given = list(teacher) if isinstance(teacher, (list, tuple)) else [teacher]
+        if not given:
+            raise ValueError("There must be a teacher. Received: none")
+        teachers = [_heads.copy_of(_single(_heads.functional(one))) for one in given]
+        copy = _heads.copy_of(_single(_heads.functional(student)))
+        for one in teachers:
+            _check_match(copy, one)
+        self._set_up(
+            network=_with_hints(copy, teachers[0], hints),
+            teachers=teachers,
+            temperature=temperature,
+            alpha=alpha,
+            squared=squared,
+            mean=mean,
+            hints=hints,
+            hint_weight=hint_weight,
+            hint_epochs=hint_epochs,
+            responses=responses,
+            name=name,
+        )
+
+    def _set_up(
+        self,
+        *,
+        network: Any,
+        teachers: Sequence[Any],
+        temperature: float,
+        alpha: float,
+        squared: bool,
+        name: str | None,
+        **options: Any,
+    ) -> None:
+        StagedModel.__init__(self, network, name=name)
+        self._options = options
+        self._teachers = list(teachers)
+        for teacher in self._teachers:
+            teacher.trainable = False
+        self._form = _heads.form_of(network.output[_ANSWERS])
+        self.alpha = Scalar(alpha, "alpha")
+        self.soft = DistillationLoss(temperature, squared, self._form, "linear", name="soft_loss")
+        self.soft_loss = keras.metrics.Mean("soft_loss")
+        self.live_scalars = LiveScalars()
+        keep_live(self, [self.alpha, self.soft.temperature])
+        first = self._teachers[0]
+        wanted = {name: first.get_layer(name).output for name in options["hints"]}
+        self._hinting = keras.Model(first.input, wanted, name="hints") if wanted else None
+        self._recorded = Recorded(self._compute)
+        self._labelled = True
+
+    def _compute(self, images: Any) -> dict[str, Any]:
+        found = [
+            teacher.predict_on_batch(keras.ops.convert_to_numpy(_sized(images, teacher)))
+            for teacher in self._teachers
+        ]
+        return {
+            _SCORES: keras.ops.convert_to_numpy(
+                ops.stack(
+                    [
+                        scores(ops.cast(one, "float32"), _form(teacher))
+                        for one, teacher in zip(found, self._teachers, strict=True)
+                    ],
+                    axis=1,
+                )
+            )
+        }
+
+    # -- Keras ---------------------------------------------------------------------------------
+
+    def stages(self) -> Sequence[Stage]:
+        everything = weighted_layers(self.network)
+        start = self._options["hint_epochs"]
+        if not start or not self._options["hints"]:
+            return [Stage("distillation", everything)]
+        hinted = {name: out for name, out in self.network.output.items() if name != _ANSWERS}
+        part = set(map(id, keras.Model(self.network.input, hinted).layers))
+        regressors = {f"{name}_regressor" for name in hinted}
+        before = [layer for layer in everything if id(layer) in part]
+        student = [layer for layer in everything if layer.name not in regressors]
+        return [Stage("hints", before), Stage("distillation", student, start)]
+
+    @property
+    def _hinted(self) -> bool:
+        """Whether hints count in this stage."""
+        return bool(self._options["hints"]) and (
+            not self._options["hint_epochs"] or self.stage.name == "hints"
+        )
+
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        found = self.network(images_of(inputs), training=training)
+        return found if training and self._hinted else found[_ANSWERS]
+
+    def default_loss(self) -> Any:
+        return loss_of(self._form)
+
+    def check_loss(self, loss: Any) -> None:
+        check_form(loss, self._form, "the student")
+
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        check_data(x, y, self.network, _ANSWERS)
+        self._labelled = y is not None or _has_labels(x)
+        return super().fit(x, y, *args, **kwargs)
+
+    def _compile(self, arguments: dict[str, Any]) -> None:
+        if not self._labelled:  # there is nothing to measure by
+            # With `None`, Keras would keep the metrics of the last time.
+            arguments = {**arguments, "metrics": [], "weighted_metrics": None}
+        super()._compile(arguments)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        answers = y_pred[_ANSWERS] if isinstance(y_pred, dict) else y_pred
+        penalties = self._penalties()
+        total = penalties
+        if isinstance(y_pred, dict):
+            total = total + self._options["hint_weight"] * self._hint_loss(x, y_pred, sample_weight)
+            if self.stage.name == "hints":
+                return total
+        soft = self.soft(self._soft_answers(x), answers, sample_weight)
+        self.soft_loss.update_state(unscaled(soft))
+        if y is None:
+            return total + soft
+        alpha = ops.convert_to_tensor(self.alpha)
+        hard = super().compute_loss(x, y, answers, sample_weight, training) - penalties
+        return total + alpha * soft + (1 - alpha) * hard
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        if y is None:
+            return self.get_metrics_result()
+        answers = y_pred[_ANSWERS] if isinstance(y_pred, dict) else y_pred
+        return super().compute_metrics(x, y, answers, sample_weight)
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        if self._labelled:
+            return dict(super().get_metrics_result())
+        return {one.name: one.result() for one in self.metrics if one.variables}
+
+    def _penalties(self) -> Any:
+        """The student's own losses, as TensorFlow's replicas share them."""
+        found = sum(self.losses, start=ops.zeros(()))
+        if keras.backend.backend() == "tensorflow":
+            return found / distribution.replicas()
+        return found
+
+    def _soft_answers(self, x: Any) -> Any:
+        """The teachers' answers as scores of one teacher."""
+        if isinstance(x, dict):
+            each = x["answers"][_SCORES]
+        else:
+            each = ops.stack(
+                [
+                    scores(
+                        ops.cast(one(_sized(x, one), training=False), "float32"),
+                        _form(one),
+                    )
+                    for one in self._teachers
+                ],
+                axis=1,
+            )
+        if len(self._teachers) == 1:
+            return each[:, 0]
+        if self._options["mean"] == "logits":
+            return ops.mean(each, axis=1)
+        temperature = ops.convert_to_tensor(self.soft.temperature)
+        soften = ops.sigmoid if self._form == "sigmoid" else ops.softmax
+        form = "sigmoid" if self._form == "sigmoid" else "softmax"
+        return temperature * scores(ops.mean(soften(each / temperature), axis=1), form)
+
+    def _hint_loss(self, x: Any, y_pred: Any, sample_weight: Any) -> Any:
+        wanted = self._hinting(_sized(images_of(x), self._hinting), training=False)
+        half = keras.losses.MeanSquaredError()
+        total: Any = 0.0
+        for name, target in wanted.items():
+            rows = (ops.shape(target)[0], -1)
+            total = total + 0.5 * half(
+                ops.reshape(target, rows), ops.reshape(y_pred[name], rows), sample_weight
+            )
+        return total
+
+    def _fit_stage(self, x: Any, y: Any, **kwargs: Any) -> Any:
+        how = self._options["responses"]
+        endless = kwargs.get("steps_per_epoch") is not None and how == "auto"
+        if how == "live" or self._hinted or endless:
+            return super()._fit_stage(x, y, **kwargs)
+        if responses.record(
+            self._recorded,
+            x,
+            batch_size=kwargs.get("batch_size"),
+            verbose=kwargs.get("verbose"),
+            what="the teacher's answers",
+        ):
+            return super()._fit_stage(joined(x, self._recorded), y, **kwargs)
+        if how == "recorded":
+            raise ValueError(responses.CHANGING)
+        _LOGGER.info("The images change or have no end: the teacher answers at each step.")
+        return super()._fit_stage(x, y, **kwargs)
+
+    # -- Results -------------------------------------------------------------------------------
+
+    def export_model(self, name: str | None = None) -> keras.Model:
+        """Gives the student as a plain Functional model with weights of its own.
+
+        Args:
+            name: Name of the model. Defaults to the student's.
+        """
+        network = self.network
+        student = keras.Model(network.input, network.output[_ANSWERS], name=name or network.name)
+        exported = _heads.copy_of(student)
+        exported.trainable = True
+        return exported
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "teachers": list(self._teachers),
+            "temperature": float(self.soft.temperature),
+            "alpha": float(self.alpha),
+            "squared": self.soft.squared,
+            **self._options,
+        }
+
+
+def _has_labels(x: Any) -> bool:
+    """Whether batches have labels, as far as it is known."""
+    spec = getattr(x, "element_spec", None)
+    if spec is None:
+        return not hasattr(x, "shape")
+    return isinstance(spec, tuple) and len(spec) > 1
+
+
+def _form(model: keras.Model) -> str:
+    return _heads.form_of(model.output)
+
+
+def _single(model: keras.Model) -> keras.Model:
+    """A model with one answer."""
+    outputs = _heads.outputs_of(model, _ANSWERS)
+    if len(outputs) != 1:
+        raise ValueError(
+            "Student and teacher must have one head each: of a model of several tasks take "
+            f"export_model(task). Received: {model.name!r} with {list(outputs)}"
+        )
+    return keras.Model(model.input, next(iter(outputs.values())), name=model.name)
+
+
+def _check_match(student: keras.Model, teacher: keras.Model) -> None:
+    ours, theirs = student.output.shape, teacher.output.shape
+    if ours != theirs:
+        raise ValueError(
+            "Student and teacher must answer for the same classes. Received: outputs of the "
+            f"shape {ours} and {theirs}"
+        )
+    DistillationLoss(1.0, False, _form(student), _form(teacher))
+    channels = -1 if keras.config.image_data_format() == "channels_last" else 1
+    ours, theirs = student.input.shape, teacher.input.shape
+    if len(ours) != len(theirs) or (len(ours) == 4 and ours[channels] != theirs[channels]):
+        raise ValueError(
+            "The images of student and teacher may differ in size, not in their channels. "
+            f"Received: inputs of the shape {ours} and {theirs}"
+        )
+    if len(ours) != 4 and ours != theirs:
+        raise ValueError(
+            f"Student and teacher must take the same inputs. Received: {ours} and {theirs}"
+        )
+
+
+def _sized(images: Any, teacher: keras.Model) -> Any:
+    """The images in the size that a teacher takes."""
+    wanted = teacher.input.shape
+    last = keras.config.image_data_format() == "channels_last"
+    place = slice(1, 3) if last else slice(2, 4)
+    size = wanted[place]
+    if len(wanted) != 4 or None in size or tuple(images.shape[place]) == tuple(size):
+        return images
+    return ops.image.resize(images, size, interpolation="bilinear", antialias=True)
+
+
+def _with_hints(student: keras.Model, teacher: keras.Model, hints: Mapping[str, str]) -> Any:
+    """The student with an output for each hint, by the name of the teacher's layer."""
+    outputs = {_ANSWERS: student.output}
+    for theirs, ours in hints.items():
+        target, guided = _output_of(teacher, theirs), _output_of(student, ours)
+        regressor = _regressor(target.shape, guided.shape, f"{theirs}_regressor", theirs, ours)
+        outputs[theirs] = regressor(guided)
+    return keras.Model(student.input, outputs, name=student.name)
+
+
+def _output_of(model: keras.Model, name: str) -> Any:
+    try:
+        return model.get_layer(name).output
+    except ValueError:
+        names = ", ".join(layer.name for layer in model.layers)
+        raise ValueError(
+            f"{model.name!r} has no layer {name!r} for a hint. Its layers are: {names}."
+        ) from None
+
+
+def _regressor(target: Any, guided: Any, name: str, theirs: str, ours: str) -> Any:
+    """A layer that makes the shape of a teacher's layer from that of a student's."""
+    last = keras.config.image_data_format() == "channels_last"
+    if len(target) == len(guided) == 2:
+        return layers.Dense(target[-1], name=name)
+    if len(target) == len(guided) == 4:
+        place, channels = (slice(1, 3), -1) if last else (slice(2, 4), 1)
+        sizes = list(zip(target[place], guided[place], strict=True))
+        if all(t is not None and g is not None and g >= t for t, g in sizes):
+            kernel = tuple(g - t + 1 for t, g in sizes)
+            return layers.Conv2D(target[channels], kernel, name=name)
+        if all(t is None and g is None for t, g in sizes):
+            return layers.Conv2D(target[channels], 1, name=name)
+    raise ValueError(
+        f"The student's {ours!r}, of the shape {guided}, cannot be made to fit the teacher's "
+        f"{theirs!r}, of the shape {target}: it must have as many dimensions, and be no smaller."
+    )
