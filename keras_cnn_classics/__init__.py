@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         registry,
         testing,
         training,
+        transfer,
         weights,
     )
     from keras_cnn_classics.applications import *
@@ -46,6 +47,7 @@ _SUBPACKAGES = (
     "registry",
     "testing",
     "training",
+    "transfer",
     "weights",
 )
 
@@ -86,6 +88,12 @@ def _register_saved_classes(_: Any) -> None:
     Keras looks classes of other packages up in its registry only, so they must be imported
     before a model is loaded, and this package imports nothing of its own accord.
     """
-    saved = ("auxiliary", "losses", "optimizers", "penalties", "schedules")
-    for module in ("layers", *(f"training.{name}" for name in saved)):
+    training = ("auxiliary", "losses", "optimizers", "penalties", "schedules")
+    transfer = ("distillation", "feature_extraction", "fine_tuning", "joint_training")
+    transfer += ("learning_without_forgetting", "losses")
+    for module in (
+        "layers",
+        *(f"training.{name}" for name in training),
+        *(f"transfer.{name}" for name in transfer),
+    ):
         import_module(f"{__name__}.{module}")

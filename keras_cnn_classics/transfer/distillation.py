@@ -288,6 +288,7 @@ class Distillation(StagedModel):
         return temperature * scores(ops.mean(soften(each / temperature), axis=1), form)
 
     def _hint_loss(self, x: Any, y_pred: Any, sample_weight: Any) -> Any:
+        assert self._hinting is not None
         wanted = self._hinting(_sized(images_of(x), self._hinting), training=False)
         half = keras.losses.MeanSquaredError()
         total: Any = 0.0

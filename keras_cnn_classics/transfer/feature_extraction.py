@@ -15,7 +15,6 @@ from keras_cnn_classics.data.recorded import Recorded, batches_of
 from keras_cnn_classics.transfer import responses
 from keras_cnn_classics.transfer.learner import Learner, images_of
 from keras_cnn_classics.transfer.staged import Stage
-from keras_cnn_classics.weights._download import cache_dir
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
 _FEATURES = "features"
@@ -175,6 +174,8 @@ def _before(output: Any, own: set[str]) -> Any:
 def _file(cache: bool | str, name: str, key: str) -> Path:
     """The file for the features of a network."""
     if cache is True:
+        from keras_cnn_classics.weights._download import cache_dir
+
         folder = cache_dir().parent / "features"
     elif str(cache).endswith(".npz"):
         return Path(str(cache))

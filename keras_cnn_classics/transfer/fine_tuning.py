@@ -105,9 +105,8 @@ class FineTuning(Learner):
             freeze_batch_norm=freeze_batch_norm,
         )
 
-    def _set_up(self, *, freeze_batch_norm: bool = True, **options: Any) -> None:
-        super()._set_up(freeze_batch_norm=freeze_batch_norm, **options)
-        self.batch_norm = not freeze_batch_norm
+    def _set_up(self, **options: Any) -> None:
+        super()._set_up(**options)
         self.stages()  # what cannot be is refused now
 
     def trunk_layers(self) -> list[Any]:

@@ -123,7 +123,8 @@ def find_head(output: Any, first: str | None = None) -> Head:
         ValueError: If no head is recognised, or no such layer is on the way.
     """
     chain: list[Any] = []
-    seen, tensor = [], output
+    seen: list[str] = []
+    tensor = output
     while True:
         layer, node, _ = tensor._keras_history
         if isinstance(layer, keras.Model):

@@ -84,9 +84,8 @@ class JointTraining(Learner):
             freeze_batch_norm=freeze_batch_norm,
         )
 
-    def _set_up(self, *, freeze_batch_norm: bool = True, **options: Any) -> None:
-        super()._set_up(freeze_batch_norm=freeze_batch_norm, **options)
-        self.batch_norm = not freeze_batch_norm
+    def _set_up(self, **options: Any) -> None:
+        super()._set_up(**options)
         self._old_losses = {task: loss_of(self.form(task)) for task in self.tasks[:-1]}
         self._old_data: Any = None
 
@@ -112,8 +111,8 @@ class JointTraining(Learner):
             x: Images, or a `tf.data.Dataset` of batches of images and labels.
             y: Labels, for images in an array.
             *args: As in `keras.Model.fit`.
-            **kwargs: As in `keras.Model.fit`; and `old_data`, `(images, labels)` or a data set, or a
-                dict of them with one for each old task.
+            **kwargs: As in `keras.Model.fit`; and `old_data`: `(images, labels)` or a data set, or
+                a dict of them with one for each old task.
         """
         old = kwargs.pop("old_data", None)
         if not isinstance(old, Mapping):

@@ -17,7 +17,7 @@ from keras_cnn_classics.training.penalties import add_l2
 from keras_cnn_classics.transfer import heads as _heads
 from keras_cnn_classics.transfer.heads import Head
 from keras_cnn_classics.transfer.parts import blocks, weighted_layers
-from keras_cnn_classics.transfer.staged import Stage, StagedModel
+from keras_cnn_classics.transfer.staged import StagedModel
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -84,9 +84,11 @@ class Learner(StagedModel):
         task: str,
         heads: Mapping[str, Sequence[str]],
         name: str | None,
+        freeze_batch_norm: bool = True,
         **options: Any,
     ) -> None:
         StagedModel.__init__(self, network, name=name)
+        self.batch_norm = not freeze_batch_norm
         self.task = task
         self.tasks = [*(one for one in network.output if one != task), task]
         self._heads = {one: list(names) for one, names in heads.items()}
@@ -173,6 +175,7 @@ class Learner(StagedModel):
         return {
             "task": self.task,
             "heads": {task: list(names) for task, names in self._heads.items()},
+            "freeze_batch_norm": not self.batch_norm,
             **self._options,
         }
 
@@ -259,12 +262,12 @@ def _check_labels(labels: np.ndarray, classes: int, task: str) -> None:
             f"The labels of {task!r} must be integers or have {classes} columns, one for each "
             f"class. Received: the shape {labels.shape}"
         )
-    if labels.ndim == 1 or labels.shape[-1] == 1 != classes:
-        if labels.min() < 0 or labels.max() >= classes:
-            raise ValueError(
-                f"The labels of {task!r} must be from 0 to {classes - 1}, as its head has {classes} "
-                f"classes: number them anew. Received: {labels.min()} to {labels.max()}"
-            )
+    numbers = labels.ndim == 1 or labels.shape[-1] == 1 != classes
+    if numbers and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(
+            f"The labels of {task!r} must be from 0 to {classes - 1}, as its head has {classes} "
+            f"classes: number them anew. Received: {labels.min()} to {labels.max()}"
+        )
 
 
 def unscaled(loss: Any) -> Any:

@@ -140,19 +140,11 @@ class LearningWithoutForgetting(Learner):
             freeze_batch_norm=freeze_batch_norm,
         )
 
-    def _set_up(
-        self,
-        *,
-        network: Any,
-        temperature: float,
-        squared: bool,
-        old_weight: Mapping[str, float],
-        freeze_batch_norm: bool,
-        teacher: Any = None,
-        **options: Any,
-    ) -> None:
-        super()._set_up(network=network, freeze_batch_norm=freeze_batch_norm, **options)
-        self.batch_norm = not freeze_batch_norm
+    def _set_up(self, *, teacher: Any = None, **options: Any) -> None:
+        temperature, squared = options.pop("temperature"), options.pop("squared")
+        old_weight = options.pop("old_weight")
+        super()._set_up(**options)
+        network = self.network
         olds = {task: network.output[task] for task in self.tasks if task != self.task}
         if teacher is None:
             teacher = _heads.copy_of(keras.Model(network.input, olds, name="teacher"))
@@ -232,6 +224,5 @@ class LearningWithoutForgetting(Learner):
             "temperature": float(self._temperatures()[0]),
             "squared": next(iter(self.old_losses.values())).squared,
             "old_weight": {task: float(weight) for task, weight in self.old_weights.items()},
-            "freeze_batch_norm": not self.batch_norm,
             "teacher": self._teacher,
         }

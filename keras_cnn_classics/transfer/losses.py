@@ -62,7 +62,7 @@ class DistillationLoss(keras.losses.Loss):
                 raise ValueError(f"`{argument}` must be one of {FORMS}. Received: {value!r}")
         if {form, teacher_form} == {"softmax", "sigmoid"}:
             raise ValueError(
-                "Probabilities of several labels at once (sigmoid) and of one out of many (softmax) "
+                "Probabilities of several labels at once (sigmoid) and of one of many (softmax) "
                 f"cannot be compared. Received: {form=}, {teacher_form=}"
             )
         self.temperature = Scalar(temperature, name="temperature")

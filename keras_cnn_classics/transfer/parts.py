@@ -20,6 +20,7 @@ def weighted_layers(model: Any, without: Collection[Any] = ()) -> list[Any]:
 
 
 def has_kernel(layer: Any) -> bool:
+    """Whether a layer is a convolution, a dense layer or the like."""
     return any(hasattr(layer, f"{role}_regularizer") for role in ROLES)
 
 

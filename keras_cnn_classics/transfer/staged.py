@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,14 +42,15 @@ class StagedModel(keras.Model):
     `EarlyStopping` ends is followed by the next one. A `TrainingState` among the callbacks goes on
     in the stage in which training was interrupted.
 
-    A subclass makes `network`, gives its `stages`, and says by `_restored` how it is made again from
-    its config.
+    A subclass gives its `stages` and, for files, its `settings`; `_set_up` makes the model of the
+    network and these.
 
     Attributes:
         network: The Functional model that is trained.
     """
 
     network: Any
+    _set_up: Callable[..., None]
     batch_norm = False  # whether batch normalization learns where its block does
 
     def __init__(self, network: Any, **kwargs: Any) -> None:
@@ -121,7 +122,7 @@ class StagedModel(keras.Model):
             optimizer = scaled(self._arguments["optimizer"], stage.rate)
             # Of a block that learns, batch normalization may be frozen.
             learning = {layer.name for layer in stage.layers if layer.trainable_variables}
-            factors = {
+            factors: dict[Any, float] = {
                 kept: factor
                 for group, factor in stage.factors.items()
                 if (kept := tuple(name for name in group if name in learning))
@@ -265,8 +266,10 @@ def _listed(callbacks: Any) -> list[Any]:
 def _fresh(metrics: Any) -> Any:
     """Metrics without a state, in the same structure."""
     return keras.tree.map_structure(
-        lambda one: type(one).from_config(one.get_config())
-        if isinstance(one, keras.metrics.Metric)
-        else one,
+        lambda one: (
+            type(one).from_config(one.get_config())
+            if isinstance(one, keras.metrics.Metric)
+            else one
+        ),
         metrics,
     )
