@@ -89,8 +89,8 @@ def _register_saved_classes(_: Any) -> None:
     before a model is loaded, and this package imports nothing of its own accord.
     """
     training = ("auxiliary", "losses", "optimizers", "penalties", "schedules")
-    transfer = ("distillation", "feature_extraction", "fine_tuning", "joint_training")
-    transfer += ("learning_without_forgetting", "losses")
+    transfer: tuple[str, ...] = ("distillation", "feature_extraction", "fine_tuning")
+    transfer += ("joint_training", "learning_without_forgetting", "losses")
     for module in (
         "layers",
         *(f"training.{name}" for name in training),
