@@ -102,7 +102,9 @@ class Distillation(StagedModel):
     ) -> None:
         check_number("alpha", alpha, 0)
         if alpha > 1:
-            raise ValueError(f"`alpha` must be at most 1. Received: {alpha}")
+            raise ValueError(
+                f"`alpha` must be a share, at least 0 and at most 1. Received: {alpha}"
+            )
         if mean not in ("probabilities", "logits"):
             raise ValueError(f"`mean` must be 'probabilities' or 'logits'. Received: {mean!r}")
         if responses not in ("auto", "recorded", "live"):
@@ -165,11 +167,11 @@ class Distillation(StagedModel):
 
     def _compute(self, images: Any) -> dict[str, Any]:
         found = [
-            teacher.predict_on_batch(keras.ops.convert_to_numpy(_sized(images, teacher)))
+            responses.outputs(teacher, ops.convert_to_numpy(_sized(images, teacher)))
             for teacher in self._teachers
         ]
         return {
-            _SCORES: keras.ops.convert_to_numpy(
+            _SCORES: ops.convert_to_numpy(
                 ops.stack(
                     [
                         scores(ops.cast(one, "float32"), _form(teacher))

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from keras_cnn_classics.data.recorded import Answers, Recorded, batches_of
-from keras_cnn_classics.training import _snapshot
+from keras_cnn_classics.training import _snapshot, distribution
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
 _NO_MATTER = ("name", "trainable", "seed")  # for the answers of a layer in use
@@ -38,10 +38,19 @@ def answering(model: keras.Model) -> Callable[[np.ndarray], Answers]:
     """A function that gives the answers of a model to a batch, a dict of float32 arrays."""
 
     def answer(images: np.ndarray) -> Answers:
-        found = model.predict_on_batch(images)
-        return {name: np.asarray(value, "float32") for name, value in found.items()}
+        return {
+            name: np.asarray(value, "float32") for name, value in outputs(model, images).items()
+        }
 
     return answer
+
+
+def outputs(model: keras.Model, images: np.ndarray) -> Any:
+    """What a model gives for a batch, as arrays."""
+    if distribution.replicas() == 1:
+        return model.predict_on_batch(images)
+    # Every replica would be given the whole batch.
+    return model.predict(images, batch_size=len(images), verbose=0)
 
 
 def record(

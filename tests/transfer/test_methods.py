@@ -8,7 +8,6 @@ import pytest
 
 from keras_cnn_classics.training import EarlyStopping, TrainingState
 from keras_cnn_classics.transfer import (
-    Distillation,
     DuplicateAndFineTune,
     FeatureExtraction,
     FineTuning,
@@ -22,14 +21,6 @@ NORM = ("block1_bn",)
 needs_groups = pytest.mark.skipif(
     not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has no MultiOptimizer"
 )
-
-
-def student():
-    keras.utils.set_random_seed(11)
-    inputs = keras.Input((8, 8, 3))
-    x = keras.layers.Conv2D(4, 3, activation="relu", name="small")(inputs)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, keras.layers.Dense(3, name="scores")(x), name="student")
 
 
 MAKE = {
@@ -340,13 +331,3 @@ def test_dropout_of_the_trunk_is_off_in_feature_extraction():
     method.compile(keras.optimizers.SGD(0.0))
     loss = method.evaluate(X, Y, verbose=0)
     assert fit(method, epochs=1).history["loss"][0] == pytest.approx(loss, rel=1e-5)
-
-
-def test_distillation_has_one_head():
-    small = Distillation(student(), network_of(3))
-    assert small.export_model().output_shape == (None, 3)
-
-
-def network_of(classes):
-    model = FineTuning(network(), classes)
-    return model.export_model("new")
