@@ -5,3 +5,6 @@ from .fine_tuning import FineTuning as FineTuning
 from .joint_training import JointTraining as JointTraining
 from .learning_without_forgetting import LearningWithoutForgetting as LearningWithoutForgetting
 from .losses import DistillationLoss as DistillationLoss
+from .metrics import TransferMatrix as TransferMatrix
+from .metrics import accuracies as accuracies
+from .metrics import class_weights as class_weights
