@@ -11,3 +11,5 @@ from .losses import DistillationLoss as DistillationLoss
 from .metrics import TransferMatrix as TransferMatrix
 from .metrics import accuracies as accuracies
 from .metrics import class_weights as class_weights
+from .two_stage import TwoStage as TwoStage
+from .two_stage import fit_two_stage as fit_two_stage
