@@ -24,7 +24,7 @@ from keras_cnn_classics.transfer.learner import (
     with_accuracy_of,
 )
 from keras_cnn_classics.transfer.losses import DistillationLoss, scores
-from keras_cnn_classics.transfer.parts import weighted_layers
+from keras_cnn_classics.transfer.parts import train_all, weighted_layers
 from keras_cnn_classics.transfer.staged import Stage, StagedModel
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
@@ -329,7 +329,7 @@ class Distillation(StagedModel):
         network = self.network
         student = keras.Model(network.input, network.output[_ANSWERS], name=name or network.name)
         exported = _heads.copy_of(student)
-        exported.trainable = True
+        train_all(exported)
         return exported
 
     def settings(self) -> dict[str, Any]:

@@ -37,11 +37,13 @@ class Head:
         layers: Its layers, a chain from the shared part of the model to the answer.
         inputs: The symbolic tensor that the first of them takes.
         output: That which the last one gives.
+        prefix: What the names of the layers begin with, if they were added for a task.
     """
 
     layers: tuple[Any, ...]
     inputs: Any
     output: Any
+    prefix: str = ""
 
     @property
     def classes(self) -> int:
@@ -62,7 +64,8 @@ def functional(model: Any) -> keras.Model:
     if not isinstance(model, keras.Model):
         raise ValueError(f"The model must be a keras.Model. Received: {model!r}")
     try:
-        inputs, outputs = model.inputs, model.output
+        sequential = isinstance(model, keras.Sequential)
+        inputs, outputs = model.inputs, model.outputs[0] if sequential else model.output
     except (AttributeError, ValueError):
         inputs = outputs = None
     if not inputs or outputs is None:
@@ -259,7 +262,8 @@ def new_head(
         return _dense_head(features, task, classes, hidden, form)
     x, copied = features, []
     for layer in like.layers:
-        config = {**layer.get_config(), "name": f"{task}_{layer.name}", "trainable": True}
+        own = layer.name.removeprefix(like.prefix)
+        config = {**layer.get_config(), "name": f"{task}_{own}", "trainable": True}
         if layer is last:
             config["units" if "units" in config else "filters"] = classes
             config |= {"kernel_initializer": "glorot_uniform", "bias_initializer": "zeros"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from keras_cnn_classics.training.losses import SmoothedCrossentropy
 from keras_cnn_classics.training.penalties import add_l2
 from keras_cnn_classics.transfer import heads as _heads
 from keras_cnn_classics.transfer.heads import Head
-from keras_cnn_classics.transfer.parts import blocks, weighted_layers
+from keras_cnn_classics.transfer.parts import blocks, train_all, weighted_layers
 from keras_cnn_classics.transfer.staged import StagedModel
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -171,7 +172,7 @@ class Learner(StagedModel):
             name=name or self.network.name,
         )
         exported = _heads.copy_of(chosen)
-        exported.trainable = True
+        train_all(exported)
         return exported
 
     def settings(self) -> dict[str, Any]:
@@ -338,7 +339,9 @@ def _with_tasks(
             f"out to train that one. Its tasks are {list(outputs)}."
         )
     last = list(outputs)[-1]
-    return source, outputs, _heads.find_head(outputs[last], _first(outputs[last], first, last))
+    head = _heads.find_head(outputs[last], _first(outputs[last], first, last))
+    added = all(layer.name.startswith(f"{last}_") for layer in head.layers)
+    return source, outputs, dataclasses.replace(head, prefix=f"{last}_" if added else "")
 
 
 def _first(output: Any, first: str | None, task: str) -> str | None:

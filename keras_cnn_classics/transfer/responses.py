@@ -16,6 +16,7 @@ from keras_cnn_classics.data.recorded import Answers, Recorded, batches_of
 from keras_cnn_classics.training import _snapshot
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
+_NO_MATTER = ("name", "trainable", "seed")  # for the answers of a layer in use
 CHANGING = (
     "responses='recorded' needs images that are the same in each epoch, in an array, a "
     "tf.data.Dataset or a PyDataset that ends. Take responses='live' for images that are augmented."
@@ -25,8 +26,9 @@ CHANGING = (
 def key_of(model: keras.Model) -> str:
     """A digest of a model's layers and weights."""
     found = hashlib.blake2b(digest_size=16)
-    config = [{**layer.get_config(), "trainable": None} for layer in model.layers]
-    found.update(json.dumps(config, sort_keys=True, default=str).encode())
+    for layer in model.layers:
+        config = {key: v for key, v in layer.get_config().items() if key not in _NO_MATTER}
+        found.update(json.dumps(config, sort_keys=True, default=str).encode())
     for weights in model.get_weights():
         found.update(np.ascontiguousarray(weights).view(np.uint8).data)
     return found.hexdigest()
