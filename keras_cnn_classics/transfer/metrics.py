@@ -11,7 +11,7 @@ import numpy as np
 from keras_cnn_classics.data.recorded import batches_of
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._layers import as_array
-from keras_cnn_classics.transfer import heads
+from keras_cnn_classics.transfer import heads, responses
 from keras_cnn_classics.transfer.learner import check_data
 
 _BATCH = 128  # images of an array that are computed at a time
@@ -54,6 +54,11 @@ def accuracies(model: Any, data: Mapping[str, Any]) -> dict[str, float]:
 def _accuracy(network: keras.Model, task: str, data: Any) -> float:
     """The accuracy of one head."""
     x, y = data if isinstance(data, (tuple, list)) and len(data) == 2 else (data, None)
+    if not responses.is_finite(x):
+        raise ValueError(
+            f"The data of {task!r} must be arrays or batches that end. Received: a "
+            f"{type(x).__name__}"
+        )
     check_data(x, y, network, task)
     model = keras.Model(network.input, network.output[task])
     several = heads.form_of(model.output) == "sigmoid"
@@ -209,13 +214,14 @@ def class_weights(
             )
         found = found.argmax(-1)
     found = found.reshape(-1) if found.ndim == 2 else found
-    whole = found.dtype.kind in "fiu" and not (found % 1).any()
+    whole = found.dtype.kind in "biuf" and not (found % 1).any()
     if found.ndim != 1 or not found.size or not whole or found.min() < 0:
         raise ValueError(
             "`labels` must be integers from 0, one for each image, or one-hot. Received: shape "
             f"{found.shape}, {found.dtype}"
         )
-    classes, counts = np.unique(found.astype(int), return_counts=True)
+    found = found.astype(int)
+    classes, counts = np.unique(found, return_counts=True)
     if method == "balanced":
         from sklearn.utils.class_weight import compute_class_weight
 

@@ -43,6 +43,8 @@ def test_each_image_of_a_data_set_counts_once():
     batches = tf.data.Dataset.from_tensor_slices((IMAGES, labels)).shuffle(150).batch(64)
     right = accuracy_score(labels, model.predict(IMAGES, verbose=0).argmax(-1))
     assert transfer.accuracies(model, {"digits": batches}) == {"digits": right}
+    with pytest.raises(ValueError, match="batches that end"):
+        transfer.accuracies(model, {"digits": batches.repeat()})
 
 
 def test_a_method_is_measured_on_its_tasks():
@@ -146,6 +148,7 @@ def test_effective_numbers_by_hand():
     weights = transfer.class_weights([0, 0, 0, 1], "effective", beta=0.5)
     assert weights[1] / weights[0] == pytest.approx(1.75)
     assert weights[0] + weights[1] == pytest.approx(2)
+    assert transfer.class_weights([False, False, False, True], "effective", beta=0.5) == weights
     even = transfer.class_weights(LABELS, "effective", beta=0)
     assert list(even.values()) == pytest.approx([1, 1, 1])
     inverse = transfer.class_weights(LABELS, "effective", beta=1 - 1e-9)

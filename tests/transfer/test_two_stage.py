@@ -224,6 +224,7 @@ def test_patience_ends_a_stage_and_the_next_one_begins(model, tmp_path):
         ((IMAGES[:1], LABELS[:1]), {}, "too few images"),
         ((IMAGES, LABELS), {"epochs": 0}, "`epochs` must be"),
         ((IMAGES, LABELS), {"validation": 1.5}, "`validation` must be"),
+        ((IMAGES, LABELS), {"validation": (IMAGES, LABELS + 1), "test": TEST}, "from 0 to 4"),
         ((IMAGES, LABELS), {"old_data": {"older": OLD}}, r"\['old'\].*\['older'\]"),
         ((IMAGES, LABELS), {"train_from": "conv9"}, "`train_from` must be"),
     ],
