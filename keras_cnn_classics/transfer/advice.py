@@ -67,23 +67,24 @@ class Advice:
         return "\n".join([f"{self.call}, at {self.rate:g} of the old rate", *self.reasons])
 
 
-# Rates by Li and Hoiem, section 4: 0.02 to 0.1 of the old one, 5 times that for a head alone.
+# Rates by Li and Hoiem, section 4: 0.02 to 0.1 of the old one, 5 times that for a head alone. Here
+# 0.1 did better than 0.02 on CIFAR-10's halves, with 10, 30 and 100 images of a class.
 _CELLS = {
     ("little", "near"): (
         Advice("FeatureExtraction", {}, rate=0.5),
-        "Few images would be learned by heart if all layers could change, and the features of a "
-        "near task fit already: train a linear head on them.",
+        "A large network would learn few images by heart if all layers could change, and the "
+        "features of a near task fit already: train a linear head on them.",
     ),
     ("little", "far"): (
         Advice("FeatureExtraction", {}, rate=0.5, earlier=True),
-        "Few images would be learned by heart if all layers could change, but the last features "
-        "belong to the old task: train a linear head on those of several earlier layers, and keep "
-        "the best by validation. Expect the least of this case: more images help most.",
+        "A large network would learn few images by heart if all layers could change, but its last "
+        "features belong to the old task: train a linear head on those of several earlier layers, "
+        "and keep the best by validation. Expect the least of this case: more images help most.",
     ),
     ("much", "near"): (
-        Advice("FineTuning", {"train_from": "last_block"}, rate=0.02),
+        Advice("FineTuning", {"train_from": "last_block"}, rate=0.1),
         "There are images enough to train layers, and little in them has to change: fine-tune the "
-        "last ones, at a low rate.",
+        "last ones, at a low rate. If there is time, fine-tune all of them, too.",
     ),
     ("much", "far"): (
         Advice("FineTuning", {"train_from": "all"}, rate=0.1),
@@ -100,9 +101,14 @@ _FORGETS = (
 def advise(n_images_per_class: float, similarity: float | str) -> Advice:
     """Says which method to begin with: the two-by-two of little or much data, near or far task.
 
-    It is a rule of thumb for a first try; `compare` measures on the data themselves. Between the
-    thresholds `LITTLE` and `MUCH`, and `FAR` and `NEAR`, of this module a case is borderline: it is
-    put to the side of their geometric mean that it is on, and the reasons name the other choice.
+    It is a rule of thumb for a first try; `compare` measures on the data themselves. The lectures
+    speak of networks with many millions of weights. A small one may not overfit as they fear: one
+    of 0.2 million, trained on half of CIFAR-10's classes, learned the others better by fine-tuning
+    all layers than by a linear head from 10 images of a class on (0.48 right against 0.44, and 0.62
+    against 0.51 with 100; one run each).
+
+    Between the thresholds `LITTLE` and `MUCH`, or `FAR` and `NEAR`, of this module a case is
+    borderline: the geometric mean of the two decides, and the reasons name the other choice.
 
     Args:
         n_images_per_class: Training images of a class; of unequal ones, those of the smallest.

@@ -33,11 +33,11 @@ def test_the_four_clear_cases(images, similarity, method, arguments, earlier):
     assert set(arguments) <= set(inspect.signature(getattr(transfer, method)).parameters)
 
 
-def test_a_near_task_asks_for_smaller_steps_and_a_head_for_larger_ones():
+def test_a_head_alone_has_five_times_the_rate():
     head, near, far = (
         transfer.advise(*case).rate for case in ((20, "near"), (5000, "near"), (5000, "far"))
     )
-    assert near < far < head == 5 * far
+    assert head == 5 * near == 5 * far
 
 
 @pytest.mark.parametrize(
