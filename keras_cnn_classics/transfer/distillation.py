@@ -21,6 +21,7 @@ from keras_cnn_classics.transfer.learner import (
     images_of,
     loss_of,
     unscaled,
+    with_accuracy_of,
 )
 from keras_cnn_classics.transfer.losses import DistillationLoss, scores
 from keras_cnn_classics.transfer.parts import train_all, weighted_layers
@@ -222,7 +223,7 @@ class Distillation(StagedModel):
         if not self._labelled:  # there is nothing to measure by
             # With `None`, Keras would keep the metrics of the last time.
             arguments = {**arguments, "metrics": [], "weighted_metrics": None}
-        super()._compile(arguments)
+        super()._compile(with_accuracy_of(self._form, arguments))
 
     def compute_loss(
         self,

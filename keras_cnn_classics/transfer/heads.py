@@ -249,7 +249,12 @@ def new_head(
         A symbolic tensor of shape `(batch, classes)`.
     """
     check_number("classes", classes, 1, whole=True)
-    form = "sigmoid" if multi_label else "softmax" if like is None else like.form
+    if classes == 1 and not multi_label:
+        raise ValueError(
+            "One class is always right: give classes=2, or multi_label=True for a yes or no."
+        )
+    form = "softmax" if like is None or like.form == "sigmoid" else like.form
+    form = "sigmoid" if multi_label else form
     last = None
     if like is not None:
         last = next((x for x in reversed(like.layers) if _sized(x, like.classes)), None)
@@ -265,9 +270,10 @@ def new_head(
         if isinstance(layer, layers.Reshape):
             shape = config["target_shape"]
             config["target_shape"] = tuple(classes if n == like.classes else n for n in shape)
-        if layer is like.layers[-1] and multi_label:
-            config = _with_activation(layer, config, "sigmoid")
-        new = type(layer).from_config(config)
+        if layer is like.layers[-1] and form != like.form:
+            new = _ending(layer, config, form)
+        else:
+            new = type(layer).from_config(config)
         x = new(x)
         if layer is not last and layer.weights:
             copied.append((new, layer))
@@ -281,13 +287,16 @@ def _sized(layer: Any, classes: int) -> bool:
     return isinstance(layer, (layers.Dense, layers.Conv2D)) and size == classes
 
 
-def _with_activation(layer: Any, config: dict[str, Any], name: str) -> dict[str, Any]:
+def _ending(layer: Any, config: dict[str, Any], form: str) -> Any:
+    """A layer like the last one of a head, for answers of another form."""
+    if isinstance(layer, layers.Softmax):
+        return layers.Activation(form, name=config["name"], dtype=config["dtype"])
     if "activation" not in config:
         raise ValueError(
-            f"The head ends in {layer.name!r}, a {type(layer).__name__}, which cannot be made one "
-            "for several labels: end it in keras.layers.Activation('softmax')."
+            f"The head ends in {layer.name!r}, a {type(layer).__name__}, whose answers cannot be "
+            f"made those of a {form}: end it in keras.layers.Activation."
         )
-    return {**config, "activation": name}
+    return type(layer).from_config({**config, "activation": form})
 
 
 def _dense_head(features: Any, task: str, classes: int, hidden: int | None, form: str) -> Any:
