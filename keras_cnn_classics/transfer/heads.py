@@ -82,7 +82,7 @@ def outputs_of(model: keras.Model, task: str) -> dict[str, Any]:
     """The outputs of a Functional model by their tasks: one output is that of `task`."""
     outputs = model.output
     if isinstance(outputs, dict):
-        return dict(outputs)
+        return dict(sorted(outputs.items()))  # as some backends have them anyway
     if isinstance(outputs, (list, tuple)):
         if len(outputs) != 1:
             raise ValueError(

@@ -33,7 +33,7 @@ class Learner(StagedModel):
 
     Attributes:
         task: Name of the new task.
-        tasks: Names of all tasks, the new one last.
+        tasks: Names of all tasks, the old ones sorted, the new one last.
         network: The Functional model of all tasks.
     """
 
@@ -91,7 +91,7 @@ class Learner(StagedModel):
         StagedModel.__init__(self, network, name=name)
         self.batch_norm = not freeze_batch_norm
         self.task = task
-        self.tasks = [*(one for one in network.output if one != task), task]
+        self.tasks = [*sorted(one for one in network.output if one != task), task]
         self._heads = {one: list(names) for one, names in heads.items()}
         self._options = options
 

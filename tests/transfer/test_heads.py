@@ -78,8 +78,8 @@ def test_more_layers_of_its_own_begin_as_copies():
         "third_fc1",
         "third_predictions",
     }
-    assert again.tasks == ["old", "new", "third"]
-    with pytest.raises(ValueError, match=r"own are \['old', 'new'\]. Received: task='third'"):
+    assert again.tasks == ["new", "old", "third"]
+    with pytest.raises(ValueError, match=r"own are \['new', 'old'\]. Received: task='third'"):
         FineTuning(learner.export_model(), None, "third")
 
 
