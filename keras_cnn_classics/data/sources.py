@@ -131,7 +131,7 @@ def narrowed(source: Source, only: Sequence[str | int] | None) -> Source:
     if only is None:
         return source
     known = source.class_names
-    chosen = [known.index(one) if one in known else one for one in only]
+    chosen: list[Any] = [known.index(one) if one in known else one for one in only]
     right = all(isinstance(one, int) and 0 <= one < len(known) for one in chosen)
     if isinstance(only, str) or not chosen or not right or len(set(chosen)) != len(chosen):
         raise ValueError(
@@ -148,7 +148,7 @@ def narrowed(source: Source, only: Sequence[str | int] | None) -> Source:
 
     return replace(
         source,
-        class_names=tuple(known[int(one)] for one in chosen),
+        class_names=tuple(known[one] for one in chosen),
         train=part(source.train),
         validation=part(source.validation),
         test=part(source.test),

@@ -1,5 +1,5 @@
-from .compare import Comparison as Comparison
-from .compare import compare as compare
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare
 from .distillation import Distillation as Distillation
 from .feature_extraction import FeatureExtraction as FeatureExtraction
 from .fine_tuning import DuplicateAndFineTune as DuplicateAndFineTune

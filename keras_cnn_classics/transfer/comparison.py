@@ -175,7 +175,7 @@ class Comparison:
         axes = figure.add_subplot(xlabel="old task, accuracy", ylabel="new task, accuracy")
         axes.axvline(before, color="grey", linestyle=":", label="old network")
         for row in self.rows:
-            if row.new_accuracy is not None:
+            if row.old_accuracy is not None and row.new_accuracy is not None:
                 axes.errorbar(
                     row.old_accuracy,
                     row.new_accuracy,
@@ -615,7 +615,7 @@ def _prediction_ms(network: Any, data: tuple[Any, Any], size: int) -> float:
 def _old_row(network: Any, task: str, old: _Data | None, new: _Data, size: int) -> Row:
     return Row(
         method=OLD_NETWORK,
-        old_accuracy=old and _accuracy(network, task, old.test, size),
+        old_accuracy=None if old is None else _accuracy(network, task, old.test, size),
         old_spread=None,
         new_accuracy=None,
         new_spread=None,
@@ -679,7 +679,8 @@ def _progress(total: int, verbose: int) -> Iterator[Callable[..., None]]:
         def show(now: str | None = None, at: float = 0.0, done: float = 0.0) -> None:
             nonlocal before
             before += done
-            bar.update(task, completed=before + at, **({} if now is None else {"now": now}))
+            shown: dict[str, Any] = {} if now is None else {"now": now}
+            bar.update(task, completed=before + at, **shown)
 
         yield show
 
