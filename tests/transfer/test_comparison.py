@@ -4,11 +4,6 @@ import csv
 import dataclasses
 import io
 import json
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -185,61 +180,47 @@ def test_a_folder_of_another_comparison_is_refused(whole, model, data, change, s
     assert (folder / "settings.json").read_text() == before
 
 
-SCRIPT = """
-import sys
-import keras, numpy as np
-sys.path.insert(0, {tests!r})
-import test_comparison as t
-from keras_cnn_classics import transfer
-model = keras.saving.load_model({model!r})
-old, new = t.task(3, 0), t.task(4, 7)
-print("begun", flush=True)
-methods = ["fine_tuning", "learning_without_forgetting"]
-table = transfer.compare(
-    model, old, new, methods, 1, epochs=int(sys.argv[2]), warmup_epochs=2, batch_size=4,
-    optimizer="adam", folder=sys.argv[1],
-)
-print([(row.new_accuracy, row.old_accuracy) for row in table.rows[1:]])
-"""
+@pytest.mark.parametrize("method", ["learning_without_forgetting", "feature_extraction"])
+def test_a_comparison_that_was_interrupted_goes_on(model, data, tmp_path, monkeypatch, method):
+    methods = ["fine_tuning", method]
 
+    def compare(folder):
+        return transfer.compare(model, *data, methods, [2], folder=folder, **SETTINGS)
 
-def test_a_comparison_that_was_interrupted_goes_on(model, tmp_path):
-    model.save(tmp_path / "model.keras")
-    script = tmp_path / "script.py"
-    tests = str(Path(__file__).parent)
-    script.write_text(SCRIPT.format(tests=tests, model=str(tmp_path / "model.keras")))
+    whole = compare(tmp_path / "whole")
+    ends = module._Watch.on_epoch_end
+    killed = []
 
-    def command(folder):
-        return [sys.executable, str(script), str(folder), "40"]
+    def killing(self, epoch, logs=None):
+        if (tmp_path / "part" / methods[0] / "seed-2.json").exists() and epoch == 2:
+            killed.append(epoch)
+            raise KeyboardInterrupt
+        ends(self, epoch, logs)
 
-    part = tmp_path / "part"
-    process = subprocess.Popen(
-        command(part), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    state = part / "learning_without_forgetting" / "state-0"
-    while not list(state.glob("epoch-00[01][3-9]-*.npz")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert "KeyboardInterrupt: Interrupted in epoch" in errors
-    assert (part / "fine_tuning" / "seed-0.json").exists()
-    assert not (part / "learning_without_forgetting" / "seed-0.json").exists()
-    done = (part / "fine_tuning" / "seed-0.json").read_bytes()
-    results = []
-    for folder in (part, tmp_path / "whole"):
-        run = subprocess.run(command(folder), capture_output=True, text=True, check=False)
-        assert run.returncode == 0, run.stderr
-        results.append(run.stdout)
-    assert results[0] == results[1]
-    assert (part / "fine_tuning" / "seed-0.json").read_bytes() == done
+    with monkeypatch.context() as patch:
+        patch.setattr(module._Watch, "on_epoch_end", killing)
+        with pytest.raises(KeyboardInterrupt):
+            compare(tmp_path / "part")
+    assert len(list((tmp_path / "part" / method / "state-2").glob("epoch-0002-*"))) == 1
+    trained = []
+
+    def counting(self, epoch, logs=None):
+        trained.append(epoch)
+        ends(self, epoch, logs)
+
+    monkeypatch.setattr(module._Watch, "on_epoch_end", counting)
+    table = compare(tmp_path / "part")
+    assert trained == [2]
+    for row, wanted in zip(table.rows[1:], whole.rows[1:], strict=True):
+        assert row.new_accuracy == wanted.new_accuracy
+        assert row.seconds > row.seconds_per_epoch > 0
     one, two = (
-        keras.saving.load_model(folder / "learning_without_forgetting" / "model.keras")
-        for folder in (part, tmp_path / "whole")
+        keras.saving.load_model(tmp_path / name / method / "model.keras").get_weights()
+        for name in ("part", "whole")
     )
-    for ours, theirs in zip(one.get_weights(), two.get_weights(), strict=True):
+    for ours, theirs in zip(one, two, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert not list(part.rglob("state-*"))
+    assert not list(tmp_path.rglob("state-*"))
 
 
 def test_without_old_data(model, data):
