@@ -147,9 +147,11 @@ class Comparison:
     def __rich__(self) -> Any:
         from rich.table import Table
 
-        table = Table(box=None, header_style="bold")
-        for name in _COLUMNS:
-            table.add_column(name, justify="left" if name == "method" else "right")
+        # Narrow enough for 80 characters: the names of methods are what is broken.
+        table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
+        table.add_column("method")
+        for name in list(_COLUMNS)[1:]:
+            table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
         for row in self.rows:
             table.add_row(*(text(row) for text in _COLUMNS.values()))
         return table

@@ -73,6 +73,8 @@ def test_some_classes_only():
 
 
 def test_some_classes_of_a_stream():
+    import tensorflow as tf
+
     labels = np.array([2, 0, 1, 2, 1, 0], np.int32)
     stream = Stream(lambda: tf.data.Dataset.from_tensor_slices((np.arange(6), labels)), 6)
     source = narrowed(Source("s", ("a", "b", "c"), (1, 1, 1), stream), ["c", "b"])
