@@ -12,7 +12,7 @@ from keras_cnn_classics.cli import _common
 from keras_cnn_classics.cli.train import run
 
 SHOWN = 40
-PICTURE = "digits.png"
+PICTURE, CHART = "digits.png", "transfer.png"
 FIRST, TRANSFER = "digits-0-4", "transfer"  # folders
 METHODS = ("fine_tuning", "learning_without_forgetting")
 
@@ -121,13 +121,15 @@ def _teach(output: Path, old: Any, new: Any, seed: int) -> None:
         folder=output / TRANSFER,
     )
     Console().print(table)
-    before = table["old_network"].old_accuracy
-    for row in table.rows[1:]:
+    first, *others = [dataclasses.asdict(row) for row in table.rows]
+    for row in others:
         print(
-            f"After {row.method.replace('_', ' ')}: 0 to 4 {100 * before:.2f} % right before, "
-            f"{100 * row.old_accuracy:.2f} % after; 5 to 9 {100 * row.new_accuracy:.2f} %, of "
-            f"which it knew nothing. It is {output / TRANSFER / row.method / 'model.keras'}"
+            f"After {row['method'].replace('_', ' ')}: {100 * row['old_accuracy']:.2f} % of 0 to 4 "
+            f"are right, of {100 * first['old_accuracy']:.2f} % before, and "
+            f"{100 * row['new_accuracy']:.2f} % of 5 to 9, of which it knew nothing."
         )
+    print(f"Look at {output / CHART}; the networks are in {output / TRANSFER}")
+    table.plot(output / CHART)
 
 
 def _draw(images: Any, true: Any, distances: Any, path: Path) -> None:
