@@ -85,7 +85,7 @@ def one_line(message: object) -> str:
     """A message without line breaks, with arguments under the names that they have here."""
     text = " ".join(str(message).split())
     return re.sub(
-        r"`(data_dir|on_bad_image|batch_size|resize|validation|classes|only|seed|weights)`",
+        r"`(data_dir|on_bad_image|batch_size|resize|validation|classes|head|old_data|only|seed|weights)`",
         lambda match: "--" + match[1].replace("_", "-"),
         text,
     )

@@ -70,6 +70,12 @@ def transfer(
     weight_decay: Annotated[float, typer.Option(min=0.0, help="Weight decay.")] = 5e-4,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 32,
     seeds: Annotated[int, typer.Option(min=1, help="How often each method is trained.")] = 3,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            help="First layer that is the old task's own. Default: the last with weights."
+        ),
+    ] = None,
     preprocess: _common.Mode = None,
     resize: _common.ResizeOption = None,
     data_dir: _common.DataDir = None,
@@ -133,6 +139,7 @@ def transfer(
             warmup_epochs=warmup,
             optimizer=keras.optimizers.SGD(learning_rate, momentum=0.9),
             decay=weight_decay,
+            options={name: {"head": head} for name in METHODS},
             folder=folder,
         )
     except KeyboardInterrupt:

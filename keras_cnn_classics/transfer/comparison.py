@@ -289,14 +289,18 @@ def compare(
     if unknown:
         raise ValueError(f"`options` must be of {list(METHODS)}. Received: {sorted(unknown)}")
     planned = {name: _settings(name, common, (options or {}).get(name, {})) for name in chosen}
+    for settings in planned.values():
+        heads.find_head(output, settings["head"])
     kept = None if folder is None else Path(folder)
     if kept is not None:
         begun = {
             "model": key_of(source),
             "old_data": old and old.key,
             "new_data": new.key,
-            "optimizer": keras.optimizers.serialize(pattern)["config"],
+            "optimizer": type(pattern).__name__,
             "backend": keras.backend.backend(),
+            # Keras counts the names up.
+            **{f"optimizer.{a}": v for a, v in pattern.get_config().items() if a != "name"},
         }
         _begin(kept, begun | {f"{a}.{b}": v for a, one in planned.items() for b, v in one.items()})
 

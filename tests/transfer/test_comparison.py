@@ -158,7 +158,11 @@ def test_what_is_done_is_not_done_again_and_more_seeds_are_added(whole, model, d
     ("change", "said"),
     [
         ({"epochs": 4}, r"fine_tuning\.epochs: 3 there, 4 here"),
-        ({"optimizer": keras.optimizers.Adam(0.5)}, "optimizer: .*'learning_rate': 0.5"),
+        ({"optimizer": keras.optimizers.Adam(0.5)}, "optimizer: SGD there, Adam here.*_rate: 0.1"),
+        (
+            {"optimizer": keras.optimizers.SGD(0.5)},
+            r"\(optimizer\.learning_rate: 0.1\d* there, 0.5",
+        ),
         ({"options": {"fine_tuning": {"train_from": "last_block"}}}, "train_from: all there"),
         ({"new": True}, "new_data: "),
         ({"model": True}, "model: "),
@@ -306,6 +310,7 @@ def test_what_data_load_gives(tmp_path):
         ({"seeds": [-1]}, "`seeds` must be an integer, at least 0"),
         ({"epochs": 0}, "`epochs` must be an integer, at least 1"),
         ({"decay": -1}, "`decay` must be"),
+        ({"options": {"fine_tuning": {"head": "tail"}}}, "No layer 'tail'"),
         ({"options": {"tuning": {}}}, "`options` must be of.*'tuning'"),
         ({"options": {"fine_tuning": {"temperature": 2}}}, "`options` of fine_tuning.*temperature"),
         ({"new_data": None}, "`new_data` must have images to learn from"),
