@@ -290,7 +290,7 @@ def test_what_data_load_gives(tmp_path):
         new,
         ["joint_training", "feature_extraction"],
         [1],
-        **SETTINGS,
+        **{**SETTINGS, "warmup_epochs": 0, "epochs": 6},
         folder=tmp_path,
         options={"feature_extraction": {"rate": 1.0}},
     )
