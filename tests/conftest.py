@@ -28,6 +28,12 @@ def pytest_collection_modifyitems(config, items):
 
     A processor can be split only before it is used, and it is split then for all tests.
     """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        for one in items:
+            if one.get_closest_marker("slow_elsewhere"):
+                one.add_marker(pytest.mark.slow)
     split = config.getoption("--two-devices")
     others = [one for one in items if ("two_devices" in one.fixturenames) != split]
     config.hook.pytest_deselected(items=others)

@@ -19,28 +19,45 @@ def named(check):
 
 
 NAMES = kcc.list_models()
-FULL, CHECKS = list(contracts.FULL), list(contracts.SMALL)
-if keras.backend.backend() != "tensorflow":
-    # One of each family will do there, and of the checks those that compute on the backend.
-    NAMES = list({kcc.get_builder(name).spec.family: name for name in reversed(NAMES)}.values())
-    computing = ("save_load", "gradients", "data_formats", "aux")
-    CHECKS = [
-        check if named(check) in computing else pytest.param(check, marks=pytest.mark.slow)
-        for check in CHECKS
+FIRST_OF_KIND = set({small_form(name): name for name in reversed(NAMES)}.values())
+FAMILIES = {kcc.get_builder(name).spec.family: name for name in reversed(NAMES)}
+# Checks of what a block computes; the others are of what all networks of a family share.
+OF_BLOCKS = ("names", "save_load", "gradients", "data_formats", "aux")
+# Elsewhere those that compute on the backend will do, for the networks that have, together, all
+# layers that any has.
+COMPUTING = ("save_load", "gradients", "data_formats", "aux")
+DISTINCT = ("lenet", "alexnet", "googlenet", "resnet", "densenet", "resnext", "stochastic_depth")
+DISTINCT += ("xception", "senet", "mobilenet_v2", "efficientnet")
+ELSEWHERE = keras.backend.backend() != "tensorflow"
+
+
+def is_quick(name, check):
+    if ELSEWHERE:
+        return check in COMPUTING and name in {FAMILIES[family] for family in DISTINCT}
+    return name in (FIRST_OF_KIND if check in OF_BLOCKS else FAMILIES.values())
+
+
+def pairs(checks, quick):
+    return [
+        pytest.param(
+            name,
+            check,
+            id=f"{named(check)}-{name}",
+            marks=() if quick(name, named(check)) else pytest.mark.slow,
+        )
+        for check in checks
+        for name in NAMES
     ]
-    FULL = [pytest.param(check, marks=pytest.mark.slow) for check in FULL]
-FIRST = {small_form(name): name for name in reversed(NAMES)}.values()
-SMALL = [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("check", FULL, ids=named)
+@pytest.mark.parametrize(
+    ("name", "check"), pairs(contracts.FULL, lambda name, check: not ELSEWHERE)
+)
 def test_full(name, check):
     check(kcc.get_builder(name))
 
 
-@pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("check", CHECKS, ids=named)
+@pytest.mark.parametrize(("name", "check"), pairs(contracts.SMALL, is_quick))
 def test_small(name, check):
     check(kcc.get_builder(name))
 

@@ -189,7 +189,10 @@ def train(
     if not resume:
         training.check_folder(folder, overwrite=overwrite)
     # Before anything else uses the devices.
-    chosen = training.distribution.strategy(strategy, devices)
+    try:
+        chosen = training.distribution.strategy(strategy, devices)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--strategy, --devices") from error
     keras.utils.set_random_seed(seed)
     images = load(
         data,

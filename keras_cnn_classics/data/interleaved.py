@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,9 @@ import numpy as np
 def interleaved(sources: Sequence[tuple[Any, Any]], batch_size: int, seed: int = 0) -> Any:
     """Batches of several data sets in turn: ({"images": images, "task": numbers}, labels).
 
-    An epoch has as many batches of each as the last one has; the others are gone through again
-    and again, and an epoch goes on in them where the one before has ended.
+    An epoch has as many batches of each as the last one has; those of the others are gone through
+    again, or not all of them come. Of arrays, an epoch goes on where the one before has ended; a
+    data set begins anew, so it should be shuffled.
 
     Args:
         sources: Pairs of arrays (images, labels), or of a `tf.data.Dataset` and `None`; all of one
@@ -22,8 +24,8 @@ def interleaved(sources: Sequence[tuple[Any, Any]], batch_size: int, seed: int =
         seed: Seed of the order of arrays.
 
     Returns:
-        A `PyDataset` for arrays, a `tf.data.Dataset` for data sets. In `task`, each image has the
-        number of its source.
+        A `PyDataset` for arrays, whose `epoch` is to be set before each, and a `tf.data.Dataset`
+        for data sets. In `task`, each image has the number of its source.
 
     Raises:
         ValueError: If the sources are of different kinds, or a source gives no batches.
@@ -62,9 +64,13 @@ class _Interleaved(keras.utils.PyDataset):
     def __init__(self, sources: Sequence[tuple[Any, Any]], batch_size: int, seed: int) -> None:
         super().__init__()
         self.sources, self.batch_size = sources, batch_size
-        self._rng = np.random.default_rng(seed)
-        self._orders = [self._rng.permutation(len(x)) for x, _ in sources]
-        self._epoch = 0
+        self._seed, self.epoch = seed, 0
+
+    @functools.lru_cache(maxsize=8)  # noqa: B019  it is made for one `fit`
+    def _order(self, number: int, passed: int) -> np.ndarray:
+        """The order of the images of a source when it is gone through for the `passed`th time."""
+        rng = np.random.default_rng((self._seed, number, passed))
+        return rng.permutation(len(self.sources[number][0]))
 
     @property
     def _batches(self) -> int:
@@ -76,16 +82,12 @@ class _Interleaved(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> Any:
         step, number = divmod(index, len(self.sources))
         images, labels = self.sources[number]
-        order = self._orders[number]
-        size = min(self.batch_size, len(order))
+        count = len(images)
         if number == len(self.sources) - 1:
-            chosen = order[step * size : (step + 1) * size]
+            chosen = self._order(number, self.epoch)[step * self.batch_size :][: self.batch_size]
         else:
-            start = (self._epoch * self._batches + step) * size
-            chosen = order[np.arange(start, start + size) % len(order)]
+            start = (self.epoch * self._batches + step) * self.batch_size
+            places = (divmod(i, count) for i in range(start, start + self.batch_size))
+            chosen = np.array([self._order(number, passed)[at] for passed, at in places])
         task = np.full(len(chosen), number, "int32")
         return {"images": np.asarray(images[chosen]), "task": task}, np.asarray(labels[chosen])
-
-    def on_epoch_end(self) -> None:
-        self._epoch += 1
-        self._orders[-1] = self._rng.permutation(len(self._orders[-1]))

@@ -46,6 +46,11 @@ class Recorded:
         if new:
             chosen = images if len(new) == len(images) else images[list(new.values())]
             for name, answers in self.compute(chosen).items():
+                if len(answers) != len(chosen):
+                    raise ValueError(
+                        f"There must be one answer to each image. Received: {len(answers)} of "
+                        f"{name!r} to {len(chosen)} images"
+                    )
                 self._parts.setdefault(name, []).append(np.asarray(answers))
             for key in new:
                 self._rows[key] = len(self._rows)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from numbers import Real
 from typing import Any
 
 import keras
 
+from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training.scalars import Scalar, ScalarSchedule
 
 MAIN = "predictions"
@@ -140,7 +139,7 @@ class AuxiliaryLossWeights(ScalarSchedule):
         if set(self.weights) != set(names):
             raise ValueError(f"`weights` must have the keys {names}. Received: {weights}")
         for weight in self.weights.values():
-            _check(weight, "`weights`")
+            check_number("weights", weight, 0)
         if drop_at is not None and (not isinstance(drop_at, int) or drop_at < 0):
             raise ValueError(f"`drop_at` must be an epoch, at least 0. Received: {drop_at!r}")
         self.drop_at = drop_at
@@ -176,10 +175,5 @@ class AuxiliaryLossWeights(ScalarSchedule):
         if self.drop_at is not None and epoch >= epochs:
             return 0.0
         factor = self.curve(epoch, epochs, 1.0, 0.0)
-        return self.weights[name.removesuffix("_weight")] * _check(factor, f"epoch {epoch}")
-
-
-def _check(value: float, what: str) -> float:
-    if not (isinstance(value, Real) and math.isfinite(value) and value >= 0):
-        raise ValueError(f"{what} must have a number that is not negative. Received: {value!r}")
-    return value
+        check_number(f"schedule({epoch})", factor, 0)
+        return self.weights[name.removesuffix("_weight")] * factor

@@ -69,9 +69,7 @@ class WeightAveraging(Callback):
     ) -> None:
         super().__init__()
         if decay is not None:
-            check_number("decay", decay, 0)
-            if not 0 < decay < 1:
-                raise ValueError(f"`decay` must be between 0 and 1, or None. Received: {decay=}")
+            check_number("decay", decay, above=0, below=1)
         check_number("start_epoch", start_epoch, 0, whole=True)
         check_number("start_step", start_step, 0, whole=True)
         check_number("every", every, 1, whole=True)
@@ -189,11 +187,16 @@ def reestimate_batch_norm(model: Any, data: Iterable[Any], batches: int | None =
         batches: How many of them to take. Defaults to all.
 
     Raises:
-        ValueError: If there are no batches, or a layer renormalizes batches.
+        ValueError: If there are no batches, `data` is an array, or a layer renormalizes batches.
 
     References:
         - [Izmailov et al., 2018](https://arxiv.org/abs/1803.05407), section 3.2
     """
+    if hasattr(data, "shape"):
+        raise ValueError(
+            "`data` must give batches: pass a list of them, or a data set. Received: an array of "
+            f"the shape {tuple(data.shape)}"
+        )
     layers = [
         layer
         for layer in layers_of(model)

@@ -152,7 +152,7 @@ class EarlyStopping(Callback):
         if threshold is not None:
             check_number("threshold", threshold, 0)
         if time_budget is not None:
-            check_number("time_budget", time_budget, 1e-9)
+            check_number("time_budget", time_budget, above=0)
         path = None if best_weights_path is None else Path(best_weights_path)
         if path is not None and not path.name.endswith(".weights.h5"):
             raise ValueError(f"`best_weights_path` must end in '.weights.h5'. Received: {path}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training.scalars import Scalar
 
 
@@ -85,8 +85,7 @@ class MaximumAPosteriori(keras.losses.Loss):
 
 def check_epsilon(value: float) -> float:
     """Refuses a share of smoothing that is none."""
-    if not (isinstance(value, Real) and 0 <= value < 1):
-        raise ValueError(f"`epsilon` must be at least 0 and less than 1. Received: {value!r}")
+    check_number("epsilon", value, 0, below=1)
     return value
 
 

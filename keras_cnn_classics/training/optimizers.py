@@ -13,6 +13,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._layers import layers_of, matches
 from keras_cnn_classics.training.schedules import ScaledSchedule
 
@@ -125,7 +126,8 @@ def discriminative_rates(
 
     Args:
         model: A built model.
-        optimizer: A Keras optimizer that is not in use, with a number or a schedule for its rate.
+        optimizer: A Keras optimizer that is not in use, with a number or a schedule for its rate,
+            or the name of one.
         factors: A factor of the learning rate for each group. A group is a layer's name, in which
             `*` stands for anything, or a tuple of them; the name of a model in the model stands
             for all layers in it.
@@ -145,16 +147,18 @@ def discriminative_rates(
         raise RuntimeError(
             f"Keras {keras.__version__} has no MultiOptimizer, on which this stands: 3.15 has."
         )
+    optimizer = keras.optimizers.get(optimizer)
     if hasattr(optimizer, "optimizers") or hasattr(optimizer, "inner_optimizer"):
         raise ValueError(
             "`optimizer` must be a plain one, which is copied for each group. "
             f"Received: {type(optimizer).__name__}"
         )
-    if not factors or min(factors.values()) <= 0:
+    if not isinstance(factors, Mapping) or not factors:
         raise ValueError(
-            "`factors` must hold positive numbers; layers that shall not learn are frozen by "
-            f"`trainable = False`. Received: {factors=}"
+            f"`factors` must hold a factor for each name of layers. Received: {factors!r}"
         )
+    for names, factor in factors.items():  # layers that shall not learn are frozen instead
+        check_number(f"factors[{names!r}]", factor, above=0)
     groups = _groups(model, factors)
     models = {one.name for one in (model, *layers_of(model)) if isinstance(one, keras.Model)}
     # In a Sequential model the paths of variables begin with its name, but not once it is loaded.

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._layers import kernels, matches, refuse_compiled_steps
 
 
@@ -40,8 +41,7 @@ def add_l2(
         - [Howard et al., 2017](https://arxiv.org/abs/1704.04861), section 3.2
         - [Loshchilov and Hutter, 2017](https://arxiv.org/abs/1711.05101): the difference
     """
-    if decay < 0:
-        raise ValueError(f"`decay` must not be negative. Received: {decay=}")
+    check_number("decay", decay, 0)
     refuse_compiled_steps(model, "add_l2")
     for kernel in kernels(model):
         if (depthwise or not kernel.depthwise) and not matches(kernel.layer, exclude):
@@ -70,8 +70,7 @@ class FilterRMS(keras.constraints.Constraint):
     """
 
     def __init__(self, maximum: float = 0.1, axis: Sequence[int] | None = None) -> None:
-        if maximum <= 0:
-            raise ValueError(f"`maximum` must be positive. Received: {maximum=}")
+        check_number("maximum", maximum, above=0)
         self.maximum, self.axis = maximum, None if axis is None else tuple(axis)
 
     def __call__(self, w: Any) -> Any:

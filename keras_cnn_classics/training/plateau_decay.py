@@ -71,9 +71,7 @@ class PlateauDecay(Callback):
         warmup_epochs: int = 0,
     ) -> None:
         super().__init__()
-        check_number("factor", factor, 0)
-        if not 0 < factor < 1:
-            raise ValueError(f"`factor` must be above 0 and below 1. Received: {factor}")
+        check_number("factor", factor, above=0, below=1)
         check_number("patience", patience, 0, whole=True)
         check_number("cooldown", cooldown, 0, whole=True)
         check_number("warmup_epochs", warmup_epochs, 0, whole=True)

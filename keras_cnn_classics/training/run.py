@@ -70,11 +70,11 @@ def check_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> 
     return path
 
 
-def _take_away(folder: Path) -> None:
+def take_away(folder: Path) -> None:
     """Takes away what a run has left in a folder, and nothing else."""
     for left in [folder / name for name in FILES] + list(folder.glob(f"{SCRATCH}*")):
         left.unlink(missing_ok=True)
-    _take_away_state(folder)
+    take_away_state(folder)
     for events in folder.glob(f"{LOG}/*/events.out.tfevents.*"):
         events.unlink()
     for emptied in (*folder.glob(f"{LOG}/*"), folder / LOG, folder):
@@ -82,7 +82,7 @@ def _take_away(folder: Path) -> None:
             emptied.rmdir()
 
 
-def _take_away_state(folder: Path) -> None:
+def take_away_state(folder: Path) -> None:
     """Takes away what only an unfinished run needs, which is several times a network's size."""
     for pattern in ("epoch-*-step-*.npz", f"{SCRATCH}*"):
         for left in (folder / STATE).glob(pattern):
@@ -268,7 +268,7 @@ def train(
     }
     folder = Path(folder)
     if resume and (folder / SUMMARY).exists():
-        begun = _begun(folder, facts)
+        begun = summary_of(folder, facts)
         if begun.get("finished"):
             if not (folder / "best.keras").exists():
                 raise FileNotFoundError(
@@ -294,7 +294,7 @@ def train(
     )
     distribution.prepare(model)
     if not resume and is_chief():
-        _take_away(folder)
+        take_away(folder)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(
         folder,
@@ -354,7 +354,7 @@ def train(
             results["test"] = _test(network, data.test, one_hot)
         summary = describe(finished=True, **results)
         if is_chief():
-            _take_away_state(folder)
+            take_away_state(folder)
         return summary
     except KeyboardInterrupt:
         if learning:
@@ -364,13 +364,13 @@ def train(
     except FloatingPointError as error:
         if not checkpoints.best_epoch:
             if is_chief():
-                _take_away(folder)
+                take_away(folder)
             raise FloatingPointError(f"{error} No network was saved.") from None
         best = f"{folder / 'best.keras'} is from epoch {checkpoints.best_epoch}."
         raise FloatingPointError(f"{error} {best}") from None
 
 
-def _begun(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
+def summary_of(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """The summary of the run in a folder, which must have begun in the same way."""
     try:
         begun: dict[str, Any] = json.loads((folder / SUMMARY).read_text())

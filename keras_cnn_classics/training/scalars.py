@@ -166,7 +166,10 @@ class ScalarSchedule(Callback):
     def curve(self, epoch: int, epochs: int, first: float, last: float) -> float:
         """The value in an epoch by the schedule, which has `last` in the last of `epochs`."""
         if callable(self.schedule):
-            return float(keras.ops.convert_to_numpy(self.schedule(epoch)))
+            value = self.schedule(epoch)
+            if value is None:
+                raise ValueError(f"`schedule` gave no number for epoch {epoch}. Received: None")
+            return float(keras.ops.convert_to_numpy(value))
         share = CURVES[self.schedule](epoch / max(1, epochs - 1))
         return first + (last - first) * share
 

@@ -10,12 +10,14 @@ for epochs and called with the number of an epoch, they are schedules of any oth
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
+
+from keras_cnn_classics.training._arguments import check_number
 
 
 def to_steps(epochs: float, steps_per_epoch: int) -> int:
@@ -24,11 +26,8 @@ def to_steps(epochs: float, steps_per_epoch: int) -> int:
     Raises:
         ValueError: If one of them is negative, or there are no steps in an epoch.
     """
-    if epochs < 0 or steps_per_epoch < 1:
-        raise ValueError(
-            "`epochs` must not be negative, and `steps_per_epoch` must be at least 1. "
-            f"Received: {epochs=}, {steps_per_epoch=}"
-        )
+    check_number("epochs", epochs, 0)
+    check_number("steps_per_epoch", steps_per_epoch, 1, whole=True)
     return round(epochs * steps_per_epoch)
 
 
@@ -60,12 +59,14 @@ class StepDecay(LearningRateSchedule):
         self, initial_learning_rate: float, boundaries: Sequence[int], factor: float = 10.0
     ) -> None:
         super().__init__()
-        self.initial_learning_rate, self.boundaries = initial_learning_rate, list(boundaries)
-        self.factor = factor
+        check_number("initial_learning_rate", initial_learning_rate, 0)
+        check_number("factor", factor, above=0)
+        self.initial_learning_rate, self.factor = initial_learning_rate, factor
+        self.boundaries = list(boundaries) if isinstance(boundaries, Iterable) else []
+        for i, boundary in enumerate(self.boundaries):
+            check_number(f"boundaries[{i}]", boundary, 0)
         if not self.boundaries or self.boundaries != sorted(set(self.boundaries)):
-            raise ValueError(f"`boundaries` must be numbers that rise. Received: {boundaries=}")
-        if factor <= 0:
-            raise ValueError(f"`factor` must be positive. Received: {factor=}")
+            raise ValueError(f"`boundaries` must be numbers that rise. Received: {boundaries!r}")
 
     def __call__(self, step: Any) -> Any:
         passed = ops.sum(_number(_number(step) >= _number(self.boundaries)))
@@ -106,11 +107,9 @@ class StaircaseDecay(LearningRateSchedule):
 
     def __init__(self, initial_learning_rate: float, decay_steps: float, decay_rate: float) -> None:
         super().__init__()
-        if decay_steps < 1 or decay_rate <= 0:
-            raise ValueError(
-                "`decay_steps` must be at least 1, and `decay_rate` positive. "
-                f"Received: {decay_steps=}, {decay_rate=}"
-            )
+        check_number("initial_learning_rate", initial_learning_rate, 0)
+        check_number("decay_steps", decay_steps, 1)
+        check_number("decay_rate", decay_rate, above=0)
         self.initial_learning_rate = initial_learning_rate
         self.decay_steps, self.decay_rate = decay_steps, decay_rate
 
@@ -147,11 +146,10 @@ class WarmUp(LearningRateSchedule):
 
     def __init__(self, schedule: Any, warmup_steps: float, start: float = 0.0) -> None:
         super().__init__()
-        if warmup_steps <= 0 or not 0 <= start < 1:
-            raise ValueError(
-                "`warmup_steps` must be positive, and `start` at least 0 and below 1. "
-                f"Received: {warmup_steps=}, {start=}"
-            )
+        if not callable(schedule):
+            check_number("schedule", schedule, 0)
+        check_number("warmup_steps", warmup_steps, above=0)
+        check_number("start", start, 0, below=1)
         self.schedule, self.warmup_steps, self.start = schedule, warmup_steps, start
 
     def __call__(self, step: Any) -> Any:
@@ -203,11 +201,10 @@ class OneCycle(LearningRateSchedule):
         div_final: float = 1e5,
     ) -> None:
         super().__init__()
-        if min(peak, steps, pct_start, div, div_final) <= 0 or pct_start >= 1:
-            raise ValueError(
-                "All arguments must be positive, and `pct_start` below 1. "
-                f"Received: {peak=}, {steps=}, {pct_start=}, {div=}, {div_final=}"
-            )
+        given = {"peak": peak, "steps": steps, "div": div, "div_final": div_final}
+        for name, value in given.items():
+            check_number(name, value, above=0)
+        check_number("pct_start", pct_start, above=0, below=1)
         self.peak, self.steps, self.pct_start = peak, steps, pct_start
         self.div, self.div_final = div, div_final
 
@@ -235,10 +232,16 @@ class ScaledSchedule(LearningRateSchedule):
     Args:
         schedule: A schedule.
         factor: What its values are multiplied by.
+
+    Raises:
+        ValueError: If `schedule` is none, or `factor` is not a number, at least 0.
     """
 
     def __init__(self, schedule: Any, factor: float) -> None:
         super().__init__()
+        if not callable(schedule):
+            raise ValueError(f"`schedule` must be a schedule. Received: {schedule!r}")
+        check_number("factor", factor, 0)
         self.schedule, self.factor = schedule, factor
 
     def __call__(self, step: Any) -> Any:

@@ -111,6 +111,8 @@ class TrainingState(Callback):
         self._logs: dict[str, Any] = {}  # of the last step, which Keras needs at an epoch's end
         self._random: list[Any] = []
         self._metrics: list[np.ndarray] | None = None  # of training, while validation runs
+        self._random_now: list[Any] = []  # as validation began
+        self._resumed_validation = False
         self._interrupted = False
         self._handler: Any = None
 
@@ -156,6 +158,8 @@ class TrainingState(Callback):
                 self.model.train_function = self.model.train_function.original
                 self._restore(self._loaded)
                 set_random(self._loaded["random_now"])
+                self._random_now = self._loaded["random_now"]
+                self._resumed_validation = self._loaded["validating"]
                 self._logs, self._loaded = self._loaded["logs"], None
             return
         self._logs = logs or {}
@@ -166,6 +170,9 @@ class TrainingState(Callback):
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         self._metrics = _values(self.model.metrics_variables)
+        if self._resumed_validation:  # Keras has drawn since then, for the second time
+            set_random(self._random_now)
+        self._random_now, self._resumed_validation = get_random(), False
 
     def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._obey(save=True)
@@ -232,7 +239,8 @@ class TrainingState(Callback):
             "history": self.history,
             "epochs": self._epochs,
             "random": self._random,  # as the epoch began, by which its data are ordered
-            "random_now": get_random(),
+            "validating": self._metrics is not None,
+            "random_now": get_random() if self._metrics is None else self._random_now,
             "backend": keras.backend.backend(),
             "variables": {
                 name: _values(variables) for name, variables in _variables(self.model).items()

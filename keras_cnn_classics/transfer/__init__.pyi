@@ -1,3 +1,6 @@
+from .advice import Advice as Advice
+from .advice import advise as advise
+from .advice import similarity as similarity
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
 from .distillation import Distillation as Distillation
@@ -7,3 +10,8 @@ from .fine_tuning import FineTuning as FineTuning
 from .joint_training import JointTraining as JointTraining
 from .learning_without_forgetting import LearningWithoutForgetting as LearningWithoutForgetting
 from .losses import DistillationLoss as DistillationLoss
+from .metrics import TransferMatrix as TransferMatrix
+from .metrics import accuracies as accuracies
+from .metrics import class_weights as class_weights
+from .two_stage import TwoStage as TwoStage
+from .two_stage import fit_two_stage as fit_two_stage

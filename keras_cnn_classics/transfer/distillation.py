@@ -21,9 +21,10 @@ from keras_cnn_classics.transfer.learner import (
     images_of,
     loss_of,
     unscaled,
+    with_accuracy_of,
 )
 from keras_cnn_classics.transfer.losses import DistillationLoss, scores
-from keras_cnn_classics.transfer.parts import weighted_layers
+from keras_cnn_classics.transfer.parts import train_all, weighted_layers
 from keras_cnn_classics.transfer.staged import Stage, StagedModel
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
@@ -102,7 +103,9 @@ class Distillation(StagedModel):
     ) -> None:
         check_number("alpha", alpha, 0)
         if alpha > 1:
-            raise ValueError(f"`alpha` must be at most 1. Received: {alpha}")
+            raise ValueError(
+                f"`alpha` must be a share, at least 0 and at most 1. Received: {alpha}"
+            )
         if mean not in ("probabilities", "logits"):
             raise ValueError(f"`mean` must be 'probabilities' or 'logits'. Received: {mean!r}")
         if responses not in ("auto", "recorded", "live"):
@@ -165,11 +168,11 @@ class Distillation(StagedModel):
 
     def _compute(self, images: Any) -> dict[str, Any]:
         found = [
-            teacher.predict_on_batch(keras.ops.convert_to_numpy(_sized(images, teacher)))
+            responses.outputs(teacher, ops.convert_to_numpy(_sized(images, teacher)))
             for teacher in self._teachers
         ]
         return {
-            _SCORES: keras.ops.convert_to_numpy(
+            _SCORES: ops.convert_to_numpy(
                 ops.stack(
                     [
                         scores(ops.cast(one, "float32"), _form(teacher))
@@ -220,7 +223,7 @@ class Distillation(StagedModel):
         if not self._labelled:  # there is nothing to measure by
             # With `None`, Keras would keep the metrics of the last time.
             arguments = {**arguments, "metrics": [], "weighted_metrics": None}
-        super()._compile(arguments)
+        super()._compile(with_accuracy_of(self._form, arguments))
 
     def compute_loss(
         self,
@@ -328,7 +331,7 @@ class Distillation(StagedModel):
         network = self.network
         student = keras.Model(network.input, network.output[_ANSWERS], name=name or network.name)
         exported = _heads.copy_of(student)
-        exported.trainable = True
+        train_all(exported)
         return exported
 
     def settings(self) -> dict[str, Any]:

@@ -37,11 +37,13 @@ class Head:
         layers: Its layers, a chain from the shared part of the model to the answer.
         inputs: The symbolic tensor that the first of them takes.
         output: That which the last one gives.
+        prefix: What the names of the layers begin with, if they were added for a task.
     """
 
     layers: tuple[Any, ...]
     inputs: Any
     output: Any
+    prefix: str = ""
 
     @property
     def classes(self) -> int:
@@ -62,7 +64,8 @@ def functional(model: Any) -> keras.Model:
     if not isinstance(model, keras.Model):
         raise ValueError(f"The model must be a keras.Model. Received: {model!r}")
     try:
-        inputs, outputs = model.inputs, model.output
+        sequential = isinstance(model, keras.Sequential)
+        inputs, outputs = model.inputs, model.outputs[0] if sequential else model.output
     except (AttributeError, ValueError):
         inputs = outputs = None
     if not inputs or outputs is None:
@@ -246,7 +249,12 @@ def new_head(
         A symbolic tensor of shape `(batch, classes)`.
     """
     check_number("classes", classes, 1, whole=True)
-    form = "sigmoid" if multi_label else "softmax" if like is None else like.form
+    if classes == 1 and not multi_label:
+        raise ValueError(
+            "One class is always right: give classes=2, or multi_label=True for a yes or no."
+        )
+    form = "softmax" if like is None or like.form == "sigmoid" else like.form
+    form = "sigmoid" if multi_label else form
     last = None
     if like is not None:
         last = next((x for x in reversed(like.layers) if _sized(x, like.classes)), None)
@@ -254,16 +262,18 @@ def new_head(
         return _dense_head(features, task, classes, hidden, form)
     x, copied = features, []
     for layer in like.layers:
-        config = {**layer.get_config(), "name": f"{task}_{layer.name}", "trainable": True}
+        own = layer.name.removeprefix(like.prefix)
+        config = {**layer.get_config(), "name": f"{task}_{own}", "trainable": True}
         if layer is last:
             config["units" if "units" in config else "filters"] = classes
             config |= {"kernel_initializer": "glorot_uniform", "bias_initializer": "zeros"}
         if isinstance(layer, layers.Reshape):
             shape = config["target_shape"]
             config["target_shape"] = tuple(classes if n == like.classes else n for n in shape)
-        if layer is like.layers[-1] and multi_label:
-            config = _with_activation(layer, config, "sigmoid")
-        new = type(layer).from_config(config)
+        if layer is like.layers[-1] and form != like.form:
+            new = _ending(layer, config, form)
+        else:
+            new = type(layer).from_config(config)
         x = new(x)
         if layer is not last and layer.weights:
             copied.append((new, layer))
@@ -277,13 +287,16 @@ def _sized(layer: Any, classes: int) -> bool:
     return isinstance(layer, (layers.Dense, layers.Conv2D)) and size == classes
 
 
-def _with_activation(layer: Any, config: dict[str, Any], name: str) -> dict[str, Any]:
+def _ending(layer: Any, config: dict[str, Any], form: str) -> Any:
+    """A layer like the last one of a head, for answers of another form."""
+    if isinstance(layer, layers.Softmax):
+        return layers.Activation(form, name=config["name"], dtype=config["dtype"])
     if "activation" not in config:
         raise ValueError(
-            f"The head ends in {layer.name!r}, a {type(layer).__name__}, which cannot be made one "
-            "for several labels: end it in keras.layers.Activation('softmax')."
+            f"The head ends in {layer.name!r}, a {type(layer).__name__}, whose answers cannot be "
+            f"made those of a {form}: end it in keras.layers.Activation."
         )
-    return {**config, "activation": name}
+    return type(layer).from_config({**config, "activation": form})
 
 
 def _dense_head(features: Any, task: str, classes: int, hidden: int | None, form: str) -> Any:

@@ -11,7 +11,7 @@ from keras import ops
 from keras_cnn_classics.data.interleaved import interleaved
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.transfer.learner import Learner, loss_of
-from keras_cnn_classics.transfer.staged import Stage
+from keras_cnn_classics.transfer.staged import Stage, listed
 
 _WARM_UP = "warm-up"
 
@@ -133,6 +133,12 @@ class JointTraining(Learner):
         sources = [_pair(self._old_data[task]) for task in self.tasks[:-1]] + [(x, y)]
         seed = int(keras.random.randint((), 0, 2**31 - 1))
         batches = interleaved(sources, kwargs.pop("batch_size", None) or 32, seed)
+        kwargs["callbacks"] = [
+            keras.callbacks.LambdaCallback(
+                on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch)
+            ),
+            *listed(kwargs.get("callbacks")),
+        ]
         return super()._fit_stage(batches, None, **{**kwargs, "shuffle": False})
 
     def compute_loss(

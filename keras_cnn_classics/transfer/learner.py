@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from keras_cnn_classics.training.losses import SmoothedCrossentropy
 from keras_cnn_classics.training.penalties import add_l2
 from keras_cnn_classics.transfer import heads as _heads
 from keras_cnn_classics.transfer.heads import Head
-from keras_cnn_classics.transfer.parts import blocks, weighted_layers
+from keras_cnn_classics.transfer.parts import blocks, train_all, weighted_layers
 from keras_cnn_classics.transfer.staged import StagedModel
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -134,6 +135,9 @@ class Learner(StagedModel):
     def check_loss(self, loss: Any) -> None:
         check_form(loss, self.form(self.task), self.task)
 
+    def _compile(self, arguments: dict[str, Any]) -> None:
+        super()._compile(with_accuracy_of(self.form(self.task), arguments))
+
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         self.check_data(x, y)
         return super().fit(x, y, *args, **kwargs)
@@ -168,7 +172,7 @@ class Learner(StagedModel):
             name=name or self.network.name,
         )
         exported = _heads.copy_of(chosen)
-        exported.trainable = True
+        train_all(exported)
         return exported
 
     def settings(self) -> dict[str, Any]:
@@ -190,6 +194,23 @@ def loss_of(form: str) -> keras.losses.Loss:
     if form == "sigmoid":
         return keras.losses.BinaryCrossentropy()
     return SmoothedCrossentropy(0.0, from_logits=form == "linear")
+
+
+def with_accuracy_of(form: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `compile` with the accuracy that fits a head's answers.
+
+    By its name alone, Keras takes several labels for one class of many.
+    """
+    if form != "sigmoid":
+        return arguments
+
+    def fitting(metric: Any) -> Any:
+        named = isinstance(metric, str) and metric in ("accuracy", "acc")
+        return keras.metrics.BinaryAccuracy(name=metric) if named else metric
+
+    names = ("metrics", "weighted_metrics")
+    found = {name: keras.tree.map_structure(fitting, arguments.get(name)) for name in names}
+    return {**arguments, **found}
 
 
 def check_form(loss: Any, form: str, task: str) -> None:
@@ -219,7 +240,6 @@ def check_form(loss: Any, form: str, task: str) -> None:
 def check_data(x: Any, y: Any, network: Any, task: str) -> None:
     """Refuses images and labels that do not fit a network, as far as they are known."""
     expected = tuple(network.input.shape)
-    classes = int(network.output[task].shape[-1])
     if y is None:
         spec = getattr(x, "element_spec", None)
         if not isinstance(spec, tuple) or len(spec) < 2:
@@ -232,7 +252,7 @@ def check_data(x: Any, y: Any, network: Any, task: str) -> None:
                 "The data give no batches: there are fewer images than in one batch, and those are "
                 "dropped. Take a smaller batch size."
             )
-        _check_labels(as_array(next(iter(x.take(1)))[1]), classes, task)
+        _check_labels(as_array(next(iter(x.take(1)))[1]), network, task)
         return
     if hasattr(x, "shape"):
         _check_shape(tuple(x.shape), expected)
@@ -242,7 +262,7 @@ def check_data(x: Any, y: Any, network: Any, task: str) -> None:
             )
     if len(y) == 0:
         raise ValueError("There must be images to learn from. Received: none")
-    _check_labels(np.asarray(as_array(y)), classes, task)
+    _check_labels(np.asarray(as_array(y)), network, task)
 
 
 def _check_shape(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> None:
@@ -256,7 +276,17 @@ def _check_shape(shape: tuple[int | None, ...], expected: tuple[int | None, ...]
         )
 
 
-def _check_labels(labels: np.ndarray, classes: int, task: str) -> None:
+def _check_labels(labels: np.ndarray, network: Any, task: str) -> None:
+    classes = int(network.output[task].shape[-1])
+    if _heads.form_of(network.output[task]) == "sigmoid":
+        columns = labels.shape[1:] or (1,)
+        if columns != (classes,) or not 0 <= labels.min() <= labels.max() <= 1:
+            raise ValueError(
+                f"The head of {task!r} is one for several labels (sigmoid): its labels must be 0 "
+                f"or 1 in {classes} columns. Received: the shape {labels.shape}, from "
+                f"{labels.min()} to {labels.max()}"
+            )
+        return
     if labels.ndim > 1 and labels.shape[-1] not in (1, classes):
         raise ValueError(
             f"The labels of {task!r} must be integers or have {classes} columns, one for each "
@@ -309,7 +339,9 @@ def _with_tasks(
             f"out to train that one. Its tasks are {list(outputs)}."
         )
     last = list(outputs)[-1]
-    return source, outputs, _heads.find_head(outputs[last], _first(outputs[last], first, last))
+    head = _heads.find_head(outputs[last], _first(outputs[last], first, last))
+    added = all(layer.name.startswith(f"{last}_") for layer in head.layers)
+    return source, outputs, dataclasses.replace(head, prefix=f"{last}_" if added else "")
 
 
 def _first(output: Any, first: str | None, task: str) -> str | None:

@@ -81,6 +81,12 @@ def part_from(layers: list[Any], start: str | int) -> list[Any]:
     )
 
 
+def train_all(model: Any) -> None:
+    """Lets all layers of a model learn."""
+    for layer in (model, *layers_of(model)):  # TensorFlow passes over what is `True` already
+        layer.trainable = True
+
+
 def train_only(model: Any, layers: Collection[Any], *, batch_norm: bool) -> None:
     """Lets these layers of a model learn, and no other.
 
@@ -89,7 +95,7 @@ def train_only(model: Any, layers: Collection[Any], *, batch_norm: bool) -> None
         layers: Layers with weights of their own.
         batch_norm: Whether batch normalization among them learns; else it uses what it has.
     """
-    model.trainable = True  # also of the models in it, which would freeze what is in them
+    train_all(model)  # also the models in it, which would freeze what is in them
     chosen = {id(layer) for layer in layers}
     for layer in weighted_layers(model):
         frozen = not batch_norm and isinstance(layer, keras.layers.BatchNormalization)

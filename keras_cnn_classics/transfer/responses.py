@@ -13,9 +13,10 @@ import keras
 import numpy as np
 
 from keras_cnn_classics.data.recorded import Answers, Recorded, batches_of
-from keras_cnn_classics.training import _snapshot
+from keras_cnn_classics.training import _snapshot, distribution
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
+_NO_MATTER = ("name", "trainable", "seed")  # for the answers of a layer in use
 CHANGING = (
     "responses='recorded' needs images that are the same in each epoch, in an array, a "
     "tf.data.Dataset or a PyDataset that ends. Take responses='live' for images that are augmented."
@@ -25,8 +26,9 @@ CHANGING = (
 def key_of(model: keras.Model) -> str:
     """A digest of a model's layers and weights."""
     found = hashlib.blake2b(digest_size=16)
-    config = [{**layer.get_config(), "trainable": None} for layer in model.layers]
-    found.update(json.dumps(config, sort_keys=True, default=str).encode())
+    for layer in model.layers:
+        config = {key: v for key, v in layer.get_config().items() if key not in _NO_MATTER}
+        found.update(json.dumps(config, sort_keys=True, default=str).encode())
     for weights in model.get_weights():
         found.update(np.ascontiguousarray(weights).view(np.uint8).data)
     return found.hexdigest()
@@ -36,10 +38,19 @@ def answering(model: keras.Model) -> Callable[[np.ndarray], Answers]:
     """A function that gives the answers of a model to a batch, a dict of float32 arrays."""
 
     def answer(images: np.ndarray) -> Answers:
-        found = model.predict_on_batch(images)
-        return {name: np.asarray(value, "float32") for name, value in found.items()}
+        return {
+            name: np.asarray(value, "float32") for name, value in outputs(model, images).items()
+        }
 
     return answer
+
+
+def outputs(model: keras.Model, images: np.ndarray) -> Any:
+    """What a model gives for a batch, as arrays."""
+    if distribution.replicas() == 1:
+        return model.predict_on_batch(images)
+    # Every replica would be given the whole batch.
+    return model.predict(images, batch_size=len(images), verbose=0)
 
 
 def record(

@@ -171,7 +171,7 @@ class StagedModel(keras.Model):
             ValueError: If the model is not compiled, or the data do not fit it.
         """
         stages = self.stages()
-        states = [one for one in _listed(callbacks) if isinstance(one, TrainingState)]
+        states = [one for one in listed(callbacks) if isinstance(one, TrainingState)]
         begin = max([self._stage, *(state.saved_part() or 0 for state in states)])
         rows: dict[int, dict[str, float]] = {}
         history = None
@@ -257,7 +257,8 @@ def _scope(model: Any) -> contextlib.AbstractContextManager[Any]:
     return scope
 
 
-def _listed(callbacks: Any) -> list[Any]:
+def listed(callbacks: Any) -> list[Any]:
+    """Callbacks in any form that `fit` takes, as a list."""
     if callbacks is None:
         return []
     return list(getattr(callbacks, "callbacks", callbacks))

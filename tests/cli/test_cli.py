@@ -181,6 +181,13 @@ def test_the_papers_recipe_with_auxiliary_classifiers(run, tmp_path):
     assert error == pytest.approx(summary["test"]["error_percent"], abs=0.2)
 
 
+def test_devices_that_cannot_be(run, tmp_path):
+    command = ["train", "LeNet5", "--data", "digits", "--output", tmp_path / "run"]
+    fails(run(*command, "--devices", "tpu:3"), 2, "--devices")
+    fails(run(*command, "--strategy", "none", "--devices", "cpu:2"), 2, "one device")
+    assert not (tmp_path / "run").exists()
+
+
 def test_two_devices(tmp_path):
     command = [sys.executable, "-m", "keras_cnn_classics", "train", "LeNet5", "--data", "digits"]
     command += ["--epochs", "1", "--devices", "cpu:2", "--output", tmp_path / "run"]

@@ -198,14 +198,14 @@ def test_errors():
     with pytest.raises(ValueError, match=r"keys \['aux1', 'aux2'\]\. Received: {'aux1': 1}"):
         AuxiliaryLossWeights(model, {"aux1": 1})
     for weight in (-0.1, float("inf"), "0.3", None):
-        with pytest.raises(ValueError, match=r"not negative\. Received: "):
+        with pytest.raises(ValueError, match=r"at least 0\. Received: "):
             AuxiliaryLossWeights(model, weight)
     with pytest.raises(ValueError, match="Received: 'exponential'"):
         AuxiliaryLossWeights(model, schedule="exponential")
     with pytest.raises(ValueError, match="Received: -1"):
         AuxiliaryLossWeights(model, drop_at=-1)
     compiled_model, _ = compiled()
-    with pytest.raises(ValueError, match=r"epoch 0 must have .* Received: -1"):
+    with pytest.raises(ValueError, match=r"`schedule\(0\)` must be .* Received: -1"):
         fit(compiled_model, AuxiliaryLossWeights(model, schedule=lambda epoch: -1))
     model = with_auxiliary_targets(model)
     for weights in (None, {"predictions": 1.0, "aux1": 0.3, "aux2": 0.3}):

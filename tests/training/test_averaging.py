@@ -146,7 +146,7 @@ def test_a_restart_goes_on_with_the_average():
 
 
 def test_averaging_refuses():
-    with pytest.raises(ValueError, match=r"Received: decay=1\.0"):
+    with pytest.raises(ValueError, match=r"`decay` must be .* Received: 1\.0"):
         WeightAveraging(decay=1.0)
     with pytest.raises(ValueError, match=r"`every` must be an integer, at least 1\. Received: 0"):
         WeightAveraging(every=0)
@@ -202,6 +202,8 @@ def test_reestimation_refuses_and_undoes():
     before = net.get_weights()
     with pytest.raises(ValueError, match="gives no batches"):
         reestimate_batch_norm(net, [])
+    with pytest.raises(ValueError, match=r"an array of the shape \(4, 5, 5, 3\)"):
+        reestimate_batch_norm(net, np.ones((4, 5, 5, 3)))
     with pytest.raises(Exception, match=r"expected|incompatible|Expected"):
         reestimate_batch_norm(net, [np.ones((2, 5, 5, 3)), np.ones((2, 5, 5, 7))])
     assert net.get_layer("first").momentum == 0.99

@@ -204,10 +204,13 @@ def test_errors():
         fit(model, LabelSmoothing(off_for_last=5))
     with pytest.raises(ValueError, match=r"Received: \[0\.0\]"):
         fit(dense(SmoothedCrossentropy(0.0, True)), LabelSmoothing(schedule="cosine"))
-    with pytest.raises(ValueError, match=r"less than 1. Received: 1\.0"):
+    with pytest.raises(ValueError, match=r"below 1. Received: 1\.0"):
         fit(model, LabelSmoothing(schedule=lambda epoch: 1.0))
+    with pytest.raises(ValueError, match=r"gave no number for epoch 0\. Received: None"):
+        fit(model, LabelSmoothing(schedule=lambda epoch: None))
 
 
+@pytest.mark.slow_elsewhere
 def test_smoothing_acts_on_a_real_run():
     data = kcc.data.load("digits", batch_size=256, image_size=8, preprocess=None, seed=0)
     sure, losses = {}, {}

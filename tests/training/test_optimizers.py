@@ -136,13 +136,22 @@ def test_groups_are_saved_with_the_model(tmp_path):
             r"No layer that is trained fits 'nothing\*'. The layers are: base, low",
         ),
         ({"low": 0.1, "base": 0.5}, r"'base/low/kernel' is in two groups: 'low' and 'base'"),
-        ({"low": 0.0}, "must hold positive numbers"),
-        ({}, "must hold positive numbers"),
+        ({"low": 0.0}, r"`factors\['low'\]` must be a finite number, above 0. Received: 0.0"),
+        ({"low": "half"}, r"must be a finite number, above 0. Received: 'half'"),
+        ({}, "must hold a factor for each name"),
+        (["low"], "must hold a factor for each name"),
     ],
 )
 def test_groups_that_cannot_be(factors, message):
     with pytest.raises(ValueError, match=message):
         discriminative_rates(_net(), keras.optimizers.SGD(0.1), factors)
+
+
+@needs_groups
+def test_an_optimizer_by_its_name():
+    groups = discriminative_rates(_net(), "sgd", {"low": 0.5})
+    rates = {round(float(one.learning_rate), 6) for one in groups.optimizers}
+    assert rates == {0.01, 0.005}
 
 
 @needs_groups

@@ -64,20 +64,29 @@ def test_the_fall_comes_at_its_step_in_compiled_code():
 
 def test_epochs_as_steps():
     assert schedules.to_steps(2.4, 5004) == 12010
-    with pytest.raises(ValueError, match="steps_per_epoch=0"):
+    with pytest.raises(
+        ValueError, match=r"`steps_per_epoch` must be an integer, at least 1\. Received: 0"
+    ):
         schedules.to_steps(1, 0)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: StepDecay(0.1, [5, 3]), r"Received: boundaries=\[5, 3\]"),
+        (lambda: StepDecay(0.1, [5, 3]), r"`boundaries` must be numbers that rise.*\[5, 3\]"),
         (lambda: StepDecay(0.1, []), "must be numbers that rise"),
-        (lambda: StepDecay(0.1, [5], factor=0), "Received: factor=0"),
-        (lambda: StaircaseDecay(0.1, 0, 0.9), "Received: decay_steps=0"),
-        (lambda: WarmUp(0.1, 0), "Received: warmup_steps=0"),
-        (lambda: WarmUp(0.1, 5, start=1.0), "start=1.0"),
-        (lambda: OneCycle(0.1, 10, pct_start=1.0), "pct_start=1.0"),
+        (lambda: StepDecay(0.1, 5), "must be numbers that rise. Received: 5"),
+        (lambda: StepDecay(0.1, [5, "9"]), r"`boundaries\[1\]` must be .* Received: '9'"),
+        (lambda: StepDecay([0.1], [5]), r"`initial_learning_rate` .* Received: \[0.1\]"),
+        (lambda: StepDecay(0.1, [5], factor=0), "`factor` must be .*, above 0. Received: 0"),
+        (lambda: StaircaseDecay(0.1, 0, 0.9), "`decay_steps` must be .* Received: 0"),
+        (lambda: StaircaseDecay(0.1, 2, float("nan")), "`decay_rate` .* Received: nan"),
+        (lambda: WarmUp("cosine", 5), "`schedule` must be a finite number.*'cosine'"),
+        (lambda: WarmUp(0.1, 0), "`warmup_steps` must be .* Received: 0"),
+        (lambda: WarmUp(0.1, 5, start=1.0), "`start` .*, below 1. Received: 1.0"),
+        (lambda: OneCycle(0.1, 10, pct_start=1.0), "`pct_start` .* Received: 1.0"),
+        (lambda: OneCycle(0.1, None), "`steps` must be .* Received: None"),
+        (lambda: schedules.ScaledSchedule(0.1, 0.5), "`schedule` must be a schedule"),
     ],
 )
 def test_errors(make, message):

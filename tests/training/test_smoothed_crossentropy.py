@@ -124,7 +124,7 @@ def test_saving_keeps_the_present_value():
 
 @pytest.mark.parametrize("epsilon", [-0.1, 1.0, float("nan"), "0.1"])
 def test_epsilon_out_of_range(epsilon):
-    with pytest.raises(ValueError, match=r"less than 1. Received: "):
+    with pytest.raises(ValueError, match=r"below 1. Received: "):
         SmoothedCrossentropy(epsilon)
 
 

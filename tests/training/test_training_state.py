@@ -35,6 +35,7 @@ def network(seed=1):
             keras.layers.Dense(8, name="first"),
             keras.layers.BatchNormalization(name="norm"),
             keras.layers.Dropout(0.5, seed=7, name="dropout"),
+            keras.layers.Dropout(0.1, name="torch_dropout"),  # of no seed: PyTorch draws it itself
             keras.layers.Dense(3, activation="softmax", name="last"),
         ]
     )
@@ -548,6 +549,7 @@ np.savez(sys.argv[2], *model.get_weights(), history=repr(model.history.history))
 """
 
 
+@pytest.mark.slow_elsewhere
 def test_sigkill(tmp_path, whole):
     """A process that is killed at some moment, as the system does it, twice."""
     command = [sys.executable, "-c", textwrap.dedent(SCRIPT), tmp_path / "run", tmp_path / "w.npz"]

@@ -15,8 +15,9 @@ def test_two_devices():
     command = [sys.executable, "-m", "pytest", "--two-devices", "-q", "-p", "no:cacheprovider"]
     # Of a parallel run, none of whose processes this one is.
     inner = {name: value for name, value in os.environ.items() if "XDIST" not in name}
+    here = pathlib.Path(__file__).parent
     done = subprocess.run(
-        [*command, pathlib.Path(__file__).parent],
+        [*command, here, here.parent / "transfer"],
         capture_output=True,
         text=True,
         check=False,

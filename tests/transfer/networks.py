@@ -1,0 +1,38 @@
+"""Small networks and images for the tests of transfer."""
+
+import keras
+import numpy as np
+from keras import layers
+
+RNG = np.random.default_rng(7)
+SHAPE = (8, 8, 3)
+X = RNG.normal(size=(48, *SHAPE)).astype("float32")
+Y = (X.mean((1, 2, 3)) > 0).astype("int64") + (X[:, :4].mean((1, 2, 3)) > 0)  # three classes
+X_OLD = RNG.normal(size=(40, *SHAPE)).astype("float32")
+Y_OLD = RNG.integers(0, 4, 40)
+
+
+def network(activation="softmax", seed=0, batch_norm=True, dropout=0.3):
+    """Two blocks of convolutions and a hidden dense layer, for four classes."""
+    keras.utils.set_random_seed(seed)
+    x = inputs = keras.Input(SHAPE)
+    x = layers.Conv2D(6, 3, padding="same", name="block1_conv")(x)
+    if batch_norm:
+        x = layers.BatchNormalization(name="block1_bn")(x)
+    x = layers.ReLU(name="block1_relu")(x)
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="block2_conv")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.Dense(12, activation="relu", name="fc1")(x)
+    x = layers.Dropout(dropout, name="dropout1")(x)
+    outputs = layers.Dense(4, activation=activation, name="predictions")(x)
+    return keras.Model(inputs, outputs, name="net")
+
+
+def weights_of(model, *names):
+    """The weights of layers by name, wherever they are in a model."""
+    found = {
+        v.path.split("/")[-2] + "/" + v.name: keras.ops.convert_to_numpy(v)
+        for v in model.variables
+        if v.path.split("/")[-2] in names
+    }
+    return {name: np.array(value) for name, value in found.items()}

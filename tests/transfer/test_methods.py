@@ -1,0 +1,333 @@
+"""What each method trains, keeps, saves and gives."""
+
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from keras_cnn_classics.training import EarlyStopping, TrainingState
+from keras_cnn_classics.transfer import (
+    DuplicateAndFineTune,
+    FeatureExtraction,
+    FineTuning,
+    JointTraining,
+    LearningWithoutForgetting,
+)
+from tests.transfer.networks import X_OLD, Y_OLD, X, Y, network, weights_of
+
+TRUNK = ("block1_conv", "block2_conv", "fc1")
+NORM = ("block1_bn",)
+needs_groups = pytest.mark.skipif(
+    not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has no MultiOptimizer"
+)
+
+
+MAKE = {
+    "extraction": lambda model: FeatureExtraction(model, 3, cache=None),
+    "extraction, through": lambda model: FeatureExtraction(model, 3, cache=False, hidden=10),
+    "fine-tuning": lambda model: FineTuning(model, 3, warmup_epochs=1),
+    "last block": lambda model: FineTuning(model, 3, warmup_epochs=1, train_from="last_block"),
+    "with batch norm": lambda model: FineTuning(model, 3, warmup_epochs=1, freeze_batch_norm=False),
+    "duplicate": lambda model: DuplicateAndFineTune(model, 3, warmup_epochs=1),
+    "joint": lambda model: JointTraining(model, 3, warmup_epochs=1),
+    "lwf": lambda model: LearningWithoutForgetting(model, 3, warmup_epochs=1),
+    "lwf, live": lambda model: LearningWithoutForgetting(
+        model, 3, warmup_epochs=1, responses="live"
+    ),
+}
+# Which of the old layers a method leaves as they are, bit by bit.
+FROZEN = {
+    "extraction": (*TRUNK, *NORM, "predictions"),
+    "extraction, through": (*TRUNK, *NORM, "predictions"),
+    "fine-tuning": (*NORM, "predictions"),
+    "last block": ("block1_conv", "block2_conv", *NORM, "predictions"),
+    "with batch norm": ("predictions",),
+    "duplicate": (*TRUNK, *NORM, "predictions"),
+    "joint": NORM,
+    "lwf": NORM,
+    "lwf, live": NORM,
+}
+
+
+def compiled(method, rate=0.05, **arguments):
+    method.compile(keras.optimizers.SGD(rate, momentum=0.9), metrics=["accuracy"], **arguments)
+    return method
+
+
+def fit(method, epochs=3, **arguments):
+    if isinstance(method, JointTraining):
+        arguments["old_data"] = (X_OLD, Y_OLD)
+    return method.fit(X, Y, batch_size=12, epochs=epochs, verbose=0, **arguments)
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_frozen_means_frozen_and_the_rest_learns(name):
+    model = network()
+    before = model.get_weights()
+    method = compiled(MAKE[name](model))
+    history = fit(method)
+    assert history.epoch == [0, 1, 2]
+    assert len(history.history["accuracy"]) == 3
+    everything = (*TRUNK, *NORM, "predictions")
+    for layer in everything:
+        old, new = weights_of(model, layer), weights_of(method.network, layer)
+        same = all(np.array_equal(old[key], new[key]) for key in old)
+        assert same == (layer in FROZEN[name]), layer
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)  # the user's model is as it was
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_the_warm_up_trains_the_new_head_alone(name):
+    model = network()
+    method = compiled(MAKE[name](model))
+    fit(method, epochs=1)
+    for layer in (*TRUNK, *NORM, "predictions"):
+        old, new = weights_of(model, layer), weights_of(method.network, layer)
+        for key in old:
+            np.testing.assert_array_equal(old[key], new[key])
+    head = method.head_layers("new")
+    assert head
+    assert all(layer.trainable for layer in head)
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_what_is_exported_and_saved(name, tmp_path):
+    method = compiled(MAKE[name](network()))
+    fit(method, epochs=2)
+    found = method.predict(X, verbose=0)
+    exported = method.export_model()
+    assert type(exported) is type(network())
+    assert all(layer.trainable for layer in exported.layers)
+    for task, answers in exported.predict(X, verbose=0).items():
+        np.testing.assert_allclose(answers, found[task], atol=1e-6)
+    alone = method.export_model("new", name="alone")
+    assert (alone.name, alone.output_shape) == ("alone", (None, 3))
+    np.testing.assert_allclose(alone.predict(X, verbose=0), found["new"], atol=1e-6)
+    method.save(tmp_path / "method.keras")
+    loaded = keras.saving.load_model(tmp_path / "method.keras")
+    assert loaded.stage.name == method.stage.name
+    for task, answers in loaded.predict(X, verbose=0).items():
+        np.testing.assert_allclose(answers, found[task], atol=1e-6)
+    np.testing.assert_allclose(
+        loaded.evaluate(X, Y, verbose=0), method.evaluate(X, Y, verbose=0), rtol=1e-4
+    )
+    for one, other in zip(method.optimizer.variables, loaded.optimizer.variables, strict=True):
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other), atol=1e-6
+        )
+    fit(loaded, epochs=1)
+    with pytest.raises(ValueError, match=r"one of \['old', 'new'\]. Received: 'third'"):
+        method.export_model("third")
+
+
+class Killed(Exception):
+    pass
+
+
+class Kill(keras.callbacks.Callback):
+    """Raises after a step."""
+
+    def __init__(self, epoch, step):
+        super().__init__()
+        self.place = (epoch, step)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == self.place:
+            raise Killed
+
+
+@pytest.mark.parametrize("name", ["fine-tuning", "lwf", "joint"])
+def test_a_killed_run_goes_on_in_its_stage(name, tmp_path):
+    def run(folder, kill=None):
+        method = compiled(MAKE[name](network()))
+        callbacks = [TrainingState(folder, save_freq=2)]
+        history = fit(
+            method, callbacks=[*([kill] if kill else []), *callbacks], validation_data=(X, Y)
+        )
+        return method, history
+
+    whole, expected = run(tmp_path / "whole")
+    for kill in (Kill(1, 0), Kill(2, 2)):
+        with pytest.raises(Killed):
+            run(tmp_path / "part", kill)
+        again, history = run(tmp_path / "part")
+        for one, other in zip(whole.get_weights(), again.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert (history.epoch, history.history) == (expected.epoch, expected.history)
+        shutil.rmtree(tmp_path / "part")
+
+
+def test_early_stopping_ends_a_stage():
+    method = compiled(FineTuning(network(), 3, warmup_epochs=4), rate=1e-9)
+    stop = EarlyStopping("loss", patience=0, min_delta=10.0)
+    history = fit(method, epochs=8, callbacks=[stop])
+    assert history.epoch == [0, 1, 4, 5]
+    assert len(history.history["loss"]) == 4
+
+
+@needs_groups
+def test_blocks_learn_one_by_one_and_at_their_own_rates():
+    method = FineTuning(
+        network(), 3, warmup_epochs=1, warmup_rate=4.0, layer_decay=0.5, unfreeze_every=2
+    )
+    compiled(method, rate=0.1)
+    stages = method.stages()
+    assert [stage.start for stage in stages] == [0, 1, 3, 5]
+    names = [[layer.name for layer in stage.layers] for stage in stages]
+    assert names[0] == ["new_predictions"]
+    assert names[1] == ["fc1", "new_predictions"]
+    assert names[2] == ["block2_conv", "fc1", "new_predictions"]
+    assert float(method.optimizer.learning_rate) == pytest.approx(0.4)
+    fit(method, epochs=6)
+    rates = {round(float(one.learning_rate), 6) for one in method.optimizer.optimizers}
+    assert rates == {0.1, 0.05, 0.025, 0.0125}
+    trained = {v.path.split("/")[-2] for v in method.trainable_variables}
+    assert trained == {*TRUNK, "new_predictions"}  # batch normalization is frozen
+
+
+@needs_groups
+def test_shared_layers_at_a_lower_rate():
+    method = compiled(
+        LearningWithoutForgetting(network(), 3, warmup_epochs=0, shared_rate=0.1), rate=0.2
+    )
+    fit(method, epochs=1)
+    rates = {
+        tuple(sorted(v.path.split("/")[-2] for v in one._trainable_variables)): float(
+            one.learning_rate
+        )
+        for one in method.optimizer.optimizers
+    }
+    assert sorted(round(rate, 6) for rate in rates.values()) == [0.02, 0.2]
+
+
+def test_a_second_fit_goes_on_without_a_warm_up():
+    method = compiled(FineTuning(network(), 3, warmup_epochs=2))
+    fit(method, epochs=3)
+    assert method.stage.name == "fine-tuning"
+    before = weights_of(method.network, "fc1")
+    fit(method, epochs=1)
+    after = weights_of(method.network, "fc1")
+    assert any(not np.array_equal(before[key], after[key]) for key in before)
+
+
+def test_one_step_of_lwf_by_hand():
+    """The joint loss is that of the parts, with the decay of kernels that learn."""
+    model = network(batch_norm=False, dropout=0.0)
+    method = LearningWithoutForgetting(
+        model, 3, warmup_epochs=0, temperature=3.0, old_weight=2.0, decay=0.01, responses="live"
+    )
+    compiled(method, rate=1e-9)
+    found = method.network.predict(X, verbose=0)
+    history = method.fit(X, Y, batch_size=len(X), verbose=0).history
+
+    def soft(p):
+        p = p ** (1 / 3)
+        return p / p.sum(1, keepdims=True)
+
+    old = model.predict(X, verbose=0)
+    l_old = 2.0 * -(soft(old) * np.log(soft(found["old"]))).sum(1).mean()
+    kernels = [w for w in method.network.get_weights() if w.ndim > 1]
+    decay = 0.005 * sum((w**2).sum() for w in kernels)
+    l_new = -np.log(found["new"][np.arange(len(Y)), Y]).mean() + decay
+    assert history["old_loss"][0] == pytest.approx(l_old, rel=1e-4)
+    assert history["new_loss"][0] == pytest.approx(l_new, rel=1e-4)
+    assert history["loss"][0] == pytest.approx(l_old + l_new, rel=1e-4)
+
+
+def test_a_sequence_of_tasks_keeps_all_heads():
+    first = compiled(LearningWithoutForgetting(network(), 3, "second", warmup_epochs=1))
+    fit(first, epochs=2)
+    model = first.export_model()
+    second = LearningWithoutForgetting(
+        model, 2, "third", warmup_epochs=1, old_weight={"old": 1.0, "second": 0.5}
+    )
+    compiled(second)
+    assert second.tasks == ["old", "second", "third"]
+    second.fit(X, (Y > 0).astype(int), epochs=2, verbose=0)
+    assert set(second.old_losses) == {"old", "second"}
+    shapes = {task: out.shape for task, out in second.predict(X, verbose=0).items()}
+    assert shapes == {"old": (48, 4), "second": (48, 3), "third": (48, 2)}
+    with pytest.raises(ValueError, match=r"old tasks \['old', 'second'\] as keys"):
+        LearningWithoutForgetting(model, 2, "third", old_weight={"old": 1.0})
+
+
+def test_the_weight_of_the_old_task_can_be_changed():
+    method = compiled(LearningWithoutForgetting(network(), 3, warmup_epochs=0))
+    losses = []
+    for weight in (1.0, 0.0):
+        method.old_weights["old"].assign(weight)
+        losses.append(method.fit(X, Y, verbose=0).history["old_loss"][0])
+    assert losses[0] > 0
+    assert losses[1] == 0
+
+
+def test_joint_training_learns_each_task_by_its_own_head():
+    method = JointTraining(network(dropout=0.0), 3, warmup_epochs=0)
+    method.compile(keras.optimizers.SGD(0.0), metrics=["accuracy"])
+    history = fit(method, epochs=1).history
+    answers = method.predict(X, verbose=0)["new"]
+    assert history["accuracy"][0] == pytest.approx((answers.argmax(1) == Y).mean(), abs=1e-6)
+    with pytest.raises(ValueError, match=r"data of the old tasks \['old'\]. Received: \[\]"):
+        method.fit(X, Y)
+    with pytest.raises(ValueError, match=r"labels of 'old' must be from 0 to 3.*0 to 9"):
+        method.fit(X, Y, old_data=(X_OLD, np.arange(40) % 10))
+    with pytest.raises(ValueError, match=r"shape \(8, 8, 3\).*Received: \(9, 9, 3\)"):
+        method.fit(X, Y, old_data=(np.zeros((4, 9, 9, 3)), np.zeros(4, int)))
+
+
+def test_class_and_sample_weights_count():
+    method = compiled(FineTuning(network(dropout=0.0), 3, warmup_epochs=0), rate=0.0)
+    method.compile(keras.optimizers.SGD(0.0))
+    answers = method.network.predict(X, verbose=0)["new"]
+    losses = -np.log(answers[np.arange(len(Y)), Y])
+    weights = np.linspace(0, 2, len(Y))
+    found = method.fit(X, Y, sample_weight=weights, batch_size=48, verbose=0).history["loss"][0]
+    assert found == pytest.approx((losses * weights).mean(), rel=1e-4)
+    by_class = {0: 1.0, 1: 0.0, 2: 3.0}
+    found = method.fit(X, Y, class_weight=by_class, batch_size=48, verbose=0).history["loss"][0]
+    expected = (losses * np.array([by_class[y] for y in Y])).mean()
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_data_that_do_not_fit():
+    method = FineTuning(network(), 3)
+    with pytest.raises(ValueError, match="Compile the model before"):
+        method.fit(X, Y)
+    compiled(method)
+    with pytest.raises(ValueError, match=r"from 0 to 2, as its head has 3 classes.*1 to 3"):
+        method.fit(X, Y + 1)
+    with pytest.raises(ValueError, match=r"shape \(8, 8, 3\).*Received: \(4, 8, 3\)"):
+        method.fit(X[:, ::2], Y)
+    with pytest.raises(ValueError, match=r"48 images, 5 labels"):
+        method.fit(X, Y[:5])
+    with pytest.raises(ValueError, match=r"integers or have 3 columns.*\(48, 7\)"):
+        method.fit(X, np.zeros((48, 7)))
+    with pytest.raises(ValueError, match="must be images"):
+        method.fit(X[:0], Y[:0])
+    for loss in ("sparse_categorical_crossentropy", keras.losses.CategoricalCrossentropy()):
+        method.compile("sgd", loss)
+    with pytest.raises(ValueError, match="put a second softmax"):
+        method.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    scores = FineTuning(network(activation=None), 3)
+    with pytest.raises(ValueError, match="gives scores: the loss needs from_logits=True"):
+        scores.compile("sgd", "sparse_categorical_crossentropy")
+
+
+def test_a_data_set_that_gives_no_batch():
+    tf = pytest.importorskip("tensorflow")
+    method = compiled(FineTuning(network(), 3))
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(100, drop_remainder=True)
+    with pytest.raises(ValueError, match="fewer images than in one batch"):
+        method.fit(data)
+
+
+def test_dropout_of_the_trunk_is_off_in_feature_extraction():
+    method = FeatureExtraction(network(dropout=0.9), 3, cache=False)
+    method.compile(keras.optimizers.SGD(0.0))
+    loss = method.evaluate(X, Y, verbose=0)
+    assert fit(method, epochs=1).history["loss"][0] == pytest.approx(loss, rel=1e-5)
