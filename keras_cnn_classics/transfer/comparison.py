@@ -35,6 +35,7 @@ from keras_cnn_classics.transfer.fine_tuning import DuplicateAndFineTune, FineTu
 from keras_cnn_classics.transfer.joint_training import JointTraining
 from keras_cnn_classics.transfer.learner import check_data
 from keras_cnn_classics.transfer.learning_without_forgetting import LearningWithoutForgetting
+from keras_cnn_classics.transfer.metrics import accuracies
 from keras_cnn_classics.transfer.responses import key_of
 
 OLD_NETWORK, MODEL, SETTINGS, STATE = "old_network", "model.keras", "settings.json", "state"
@@ -582,8 +583,8 @@ def _run(
     run = {
         "method": name,
         "seed": seed,
-        "old_accuracy": old and _accuracy(network, old_task, old.test, size),
-        "new_accuracy": _accuracy(network, _NEW, new.test, size),
+        "old_accuracy": _accuracy(network, old_task, old),
+        "new_accuracy": _accuracy(network, _NEW, new),
         "seconds_per_epoch": watch.seconds_per_epoch(learner.stages()[-1].start),
         "seconds": seconds,
         "prediction_ms": _prediction_ms(network, new.test, size),
@@ -598,14 +599,11 @@ def _run(
     return run
 
 
-def _accuracy(network: Any, task: str, data: tuple[Any, Any], size: int) -> float:
-    right = total = 0
-    for images, labels in batches_of(*data, size):
-        answers = np.asarray(network.predict_on_batch(images)[task]).argmax(-1)
-        one_hot = labels.ndim > 1 and labels.shape[-1] > 1
-        true = labels.argmax(-1) if one_hot else labels.reshape(-1)
-        right, total = right + int((answers == true).sum()), total + len(true)
-    return right / total
+def _accuracy(network: Any, task: str, data: _Data | None) -> float | None:
+    if data is None:
+        return None
+    images, labels = data.test
+    return accuracies(network, {task: images if labels is None else (images, labels)})[task]
 
 
 def _prediction_ms(network: Any, data: tuple[Any, Any], size: int) -> float:
@@ -621,7 +619,7 @@ def _prediction_ms(network: Any, data: tuple[Any, Any], size: int) -> float:
 def _old_row(network: Any, task: str, old: _Data | None, new: _Data, size: int) -> Row:
     return Row(
         method=OLD_NETWORK,
-        old_accuracy=None if old is None else _accuracy(network, task, old.test, size),
+        old_accuracy=_accuracy(network, task, old),
         old_spread=None,
         new_accuracy=None,
         new_spread=None,

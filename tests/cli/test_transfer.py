@@ -104,7 +104,7 @@ def test_ctrl_c(compare, tmp_path, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(comparison, "_accuracy", interrupted)
+    monkeypatch.setattr(comparison, "_run", interrupted)
     code, _, errors = compare("--old-data", "digits")
     assert code == 130
     assert re.search(r"Interrupted: \S+ holds what is finished.*--resume", errors)
