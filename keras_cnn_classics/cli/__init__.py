@@ -22,6 +22,7 @@ from keras_cnn_classics.cli import (
     predict,
     show,
     train,
+    transfer,
     weights,
 )
 from keras_cnn_classics.cli._common import one_line
@@ -62,6 +63,7 @@ app.command(
     context_settings={"allow_interspersed_args": False},  # options of the command are its own
 )(launch.launch)
 app.command("evaluate", epilog=DEBUG)(evaluate.evaluate)
+app.command("transfer", epilog=DEBUG)(transfer.transfer)
 app.command("predict", epilog=DEBUG)(predict.predict)
 app.command("demo", epilog=DEBUG)(demo.demo)
 

@@ -45,6 +45,14 @@ DataDir = Annotated[
 Size = Annotated[
     int | None, typer.Option(help="Height and width of the image, pixels. Default: the paper's.")
 ]
+Only = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLASSES",
+        help="Classes of the data to keep, by number or name, such as 0-4,7 or cat,dog. "
+        "Default: all.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -77,7 +85,7 @@ def one_line(message: object) -> str:
     """A message without line breaks, with arguments under the names that they have here."""
     text = " ".join(str(message).split())
     return re.sub(
-        r"`(data_dir|on_bad_image|batch_size|resize|validation|classes|seed|weights)`",
+        r"`(data_dir|on_bad_image|batch_size|resize|validation|classes|head|old_data|only|seed|weights)`",
         lambda match: "--" + match[1].replace("_", "-"),
         text,
     )
@@ -156,6 +164,20 @@ def parse_options(builder: Builder, options: list[str]) -> dict[str, Any]:
         except (ValueError, TypeError) as error:
             raise typer.BadParameter(str(error), param_hint="--option") from error
     return parsed
+
+
+def parse_only(text: str | None) -> list[str | int] | None:
+    """`"0-2,7,cat"` as `[0, 1, 2, 7, "cat"]`."""
+    if text is None:
+        return None
+    found: list[str | int] = []
+    for part in text.split(","):
+        numbers = re.fullmatch(r"(\d+)-(\d+)", part.strip())
+        if numbers:
+            found += range(int(numbers[1]), int(numbers[2]) + 1)
+        else:
+            found.append(int(part) if part.strip().isdecimal() else part.strip())
+    return found
 
 
 def check_size(builder: Builder, size: int | None) -> int:

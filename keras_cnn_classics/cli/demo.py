@@ -1,4 +1,4 @@
-"""`demo`: LeNet-5 learns handwritten digits before your eyes."""
+"""`demo`: LeNet-5 learns handwritten digits before your eyes, and then some more."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from keras_cnn_classics.cli import _common
 from keras_cnn_classics.cli.train import run
 
 SHOWN = 40
-PICTURE = "digits.png"
+PICTURE, CHART = "digits.png", "transfer.png"
+FIRST, TRANSFER = "digits-0-4", "transfer"  # folders
+METHODS = ("fine_tuning", "learning_without_forgetting")
 
 
 def demo(
@@ -21,8 +23,9 @@ def demo(
 ) -> None:
     """Train LeNet-5 of 1998 on 1,198 real handwritten digits; name 599 it has not seen.
 
-    Takes under a minute on a laptop and needs no network. An earlier demo in the folder is
-    replaced.
+    Then another one learns the digits 0 to 4 alone, and is taught 5 to 9 in two ways, of which one
+    forgets the first. Takes about a minute on a laptop and needs no network. An earlier demo in
+    the folder is replaced.
     """
     builder = _common.find_builder("LeNet5")
     import keras
@@ -35,15 +38,15 @@ def demo(
     settings = dataclasses.replace(training.recipe(spec, "quick"), epochs=30, batch_size=16)
     training.check_folder(output, overwrite=(output / PICTURE).exists())
     keras.utils.set_random_seed(seed)
-    data = load(
-        "digits",
-        image_size=spec.input_size,
-        batch_size=settings.batch_size,
-        validation=0,
-        seed=seed,
-        resize=settings.resize,
-        preprocess=spec.preprocessing,
-    )
+    how: dict[str, Any] = {
+        "image_size": spec.input_size,
+        "batch_size": settings.batch_size,
+        "validation": 0,
+        "seed": seed,
+        "resize": settings.resize,
+        "preprocess": spec.preprocessing,
+    }
+    data = load("digits", **how)
     print(
         f"LeNet-5 (1998): {spec.params:,} parameters. It learns from {data.sizes['train']} "
         f"handwritten digits; {data.sizes['test']} others are kept for the test."
@@ -78,6 +81,55 @@ def demo(
     picture = output / PICTURE
     _draw(images, true, distances, picture)
     print(f"Look at {picture}; the network is {output / 'best.keras'}")
+    print("\nThe same with the digits 0 to 4 alone, and a dense layer for output:")
+    parts = load("digits", only=range(5), **how), load("digits", only=range(5, 10), **how)
+    run(
+        builder,
+        parts[0],
+        dataclasses.replace(settings, epochs=15),
+        output / FIRST,
+        seed=seed,
+        validation=0.0,
+        preprocess=spec.preprocessing,
+        options={"output": "dense"},
+        overwrite=True,
+    )
+    _teach(output, *parts, seed)
+
+
+def _teach(output: Path, old: Any, new: Any, seed: int) -> None:
+    """Teaches the network of the first digits the others, and says what became of both."""
+    import keras
+    from rich.console import Console
+
+    from keras_cnn_classics.transfer import compare
+    from keras_cnn_classics.transfer.comparison import clear
+
+    print(
+        f"Now it is taught 5 to 9 by {new.sizes['train']} images, and sees none of 0 to 4 again: "
+        "by fine-tuning, and by Learning without Forgetting."
+    )
+    clear(output / TRANSFER)
+    table = compare(
+        keras.saving.load_model(output / FIRST / "best.keras"),
+        old,
+        new,
+        METHODS,
+        [seed],
+        epochs=20,
+        optimizer=keras.optimizers.SGD(3e-3, momentum=0.9),
+        folder=output / TRANSFER,
+    )
+    Console().print(table)
+    first, *others = [dataclasses.asdict(row) for row in table.rows]
+    for row in others:
+        print(
+            f"After {row['method'].replace('_', ' ')}: {100 * row['old_accuracy']:.2f} % of 0 to 4 "
+            f"are right, of {100 * first['old_accuracy']:.2f} % before, and "
+            f"{100 * row['new_accuracy']:.2f} % of 5 to 9, of which it knew nothing."
+        )
+    print(f"Look at {output / CHART}; the networks are in {output / TRANSFER}")
+    table.plot(output / CHART)
 
 
 def _draw(images: Any, true: Any, distances: Any, path: Path) -> None:

@@ -28,6 +28,7 @@ def evaluate(
     split: Annotated[Split, typer.Option(help="Which part of the data.")] = Split.test,
     options: _common.Options = [],  # noqa: B006  Typer copies it
     classes: _common.Classes = None,
+    only: _common.Only = None,
     preprocess: _common.Mode = None,
     resize: _common.ResizeOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 64,
@@ -58,6 +59,7 @@ def evaluate(
         preprocess=trained.preprocess,
         data_dir=data_dir,
         class_names=facts.get("class_names"),
+        only=_common.parse_only(only),
     )
     outputs = trained.model.output_shape[-1]
     if not facts and outputs != len(images.class_names):

@@ -116,6 +116,7 @@ def train(
         int, typer.Option(min=0, max=2**32 - 1, help="Decides weights, order and split.")
     ] = 0,
     classes: _common.Classes = None,
+    only: _common.Only = None,
     data_dir: _common.DataDir = None,
     on_bad_image: Annotated[
         BadImage, typer.Option(help="What to do with files that are no images.")
@@ -202,6 +203,7 @@ def train(
         preprocess=mode,
         data_dir=data_dir,
         on_bad_image=on_bad_image,
+        only=_common.parse_only(only),
         **settings.load_options(side or spec.input_size),
     )
     with chosen.scope():

@@ -105,6 +105,7 @@ def load(
     download: bool = True,
     on_bad_image: str = "skip",
     class_names: Sequence[str] | None = None,
+    only: Sequence[str | int] | None = None,
 ) -> ImageData:
     """Loads labelled images, split and batched.
 
@@ -151,6 +152,8 @@ def load(
             one warning, `"error"` raises.
         class_names: The classes the source must have, in the order of their labels. This is how
             data is matched to a trained model.
+        only: Classes to keep, by name or by number; the images of others are left out. Labels are
+            numbered anew, in this order. A set that is read as a stream is read once for it.
 
     Returns:
         The splits and what is known of them.
@@ -183,7 +186,7 @@ def load(
         )
 
     found, stratify = _open(source, data_dir, download, on_bad_image)
-    found = sources.with_classes(found, class_names)
+    found = sources.with_classes(sources.narrowed(found, only), class_names)
     found = splits.split(found, validation=validation, test=test, seed=seed, stratify=stratify)
 
     from keras_cnn_classics.data.pipeline import Batching

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 class Images(Protocol):
     """Images with labels, in a fixed order."""
+
+    @property
+    def labels(self) -> np.ndarray: ...
 
     def __len__(self) -> int: ...
 
@@ -85,7 +88,14 @@ class Stream:
         return replace(self, indices=indices if self.indices is None else self.indices[indices])
 
     def relabel(self, order: np.ndarray) -> Stream:
-        return replace(self, order=order)
+        return replace(self, order=order if self.order is None else order[self.order])
+
+    @property
+    def labels(self) -> np.ndarray:
+        """All labels, for which the whole stream is read."""
+        read = np.array([label for _, label in self.opened().as_numpy_iterator()], np.int32)
+        chosen = read if self.indices is None else read[self.indices]
+        return chosen if self.order is None else self.order[chosen]
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,35 @@ def check_labels(labels: np.ndarray, class_names: Sequence[str], split: str) -> 
             "labelled."
         )
     return labels
+
+
+def narrowed(source: Source, only: Sequence[str | int] | None) -> Source:
+    """The source with the images of some classes alone, which are numbered anew in their order."""
+    if only is None:
+        return source
+    known = source.class_names
+    chosen: list[Any] = [known.index(one) if one in known else one for one in only]
+    right = all(isinstance(one, int) and 0 <= one < len(known) for one in chosen)
+    if isinstance(only, str) or not chosen or not right or len(set(chosen)) != len(chosen):
+        raise ValueError(
+            f"`only` must have classes of {source.name!r}, each once, by name or by number from 0 "
+            f"to {len(known) - 1}: {', '.join(known)}. Received: {only!r}"
+        )
+    order = np.full(len(known), -1, np.int32)
+    order[chosen] = np.arange(len(chosen))
+
+    def part(images: Images | None) -> Any:
+        if images is None:
+            return None
+        return images.select(np.flatnonzero(order[images.labels] >= 0)).relabel(order)
+
+    return replace(
+        source,
+        class_names=tuple(known[one] for one in chosen),
+        train=part(source.train),
+        validation=part(source.validation),
+        test=part(source.test),
+    )
 
 
 def with_classes(source: Source, class_names: Sequence[str] | None) -> Source:

@@ -42,7 +42,7 @@ def _hold_out(
 ) -> tuple[Images, Images]:
     images, rng = source.train, np.random.default_rng([seed, _STREAMS[name]])
     if stratify and not isinstance(images, Stream):
-        labels: np.ndarray = images.labels  # type: ignore[attr-defined]
+        labels: np.ndarray = images.labels
         groups: Sequence[np.ndarray] = [
             np.flatnonzero(labels == label) for label in range(len(source.class_names))
         ]

@@ -1,6 +1,8 @@
 from .advice import Advice as Advice
 from .advice import advise as advise
 from .advice import similarity as similarity
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare
 from .distillation import Distillation as Distillation
 from .feature_extraction import FeatureExtraction as FeatureExtraction
 from .fine_tuning import DuplicateAndFineTune as DuplicateAndFineTune

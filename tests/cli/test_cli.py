@@ -19,7 +19,10 @@ import keras_cnn_classics as kcc
 from keras_cnn_classics import cli
 from keras_cnn_classics.cli.evaluate import measure
 
-COMMANDS = ("list", "show", "train", "evaluate", "predict", "demo", "launch", "weights", "data")
+COMMANDS = (
+    *("list", "show", "train", "evaluate", "transfer", "predict", "demo", "launch", "weights"),
+    "data",
+)
 
 
 def fails(result, code, words):
@@ -532,3 +535,16 @@ def test_demo(run, tmp_path):
         assert picture.size[0] > 1000
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert summary["test"]["error_percent"] == pytest.approx(error, abs=0.01)
+    after = r"After {}: (\d+\.\d+) % of 0 to 4 are right, of (\d+\.\d+) % before, and (\d+\.\d+) %"
+    results = [
+        [float(value) for value in re.search(after.format(name), out).groups()]
+        for name in ("fine tuning", "learning without forgetting")
+    ]
+    (forgot, before, new), (kept, again, new_too) = results
+    assert before == again > 97
+    assert forgot < before - 5 < kept
+    assert min(new, new_too) > 93
+    for name in ("fine_tuning", "learning_without_forgetting"):
+        network = keras.saving.load_model(tmp_path / "demo" / "transfer" / name / "model.keras")
+        assert sorted(network.output) == ["new", "old"]
+    assert (tmp_path / "demo" / "transfer.png").exists()

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from keras_cnn_classics.data import decode_image, fit_image, load, tfds_builders
-from keras_cnn_classics.data.pipeline import Batching
+from keras_cnn_classics.data.pipeline import Batching, _examples
 from keras_cnn_classics.data.position import Position
-from keras_cnn_classics.data.sources import Stream, check_labels
+from keras_cnn_classics.data.sources import Source, Stream, check_labels, narrowed, with_classes
 
 DATA_DIR = os.environ.get("KCC_DATA_DIR")
 needs_data = pytest.mark.skipif(not DATA_DIR, reason="KCC_DATA_DIR is not set")
@@ -59,6 +59,31 @@ def test_class_names_reorder_labels():
     assert reverse.class_names == tuple("9876543210")
     labels = arrays(load("digits").test)[1]
     np.testing.assert_array_equal(arrays(reverse.test)[1], 9 - labels)
+
+
+def test_some_classes_only():
+    images, labels = arrays(load("digits").test)
+    data = load("digits", only=[7, "3", 4], class_names="437", validation=0)
+    assert data.class_names == tuple("437")
+    assert data.sizes == {"train": 362, "validation": 0, "test": 181}
+    ours, ours_labels = arrays(data.test)
+    chosen = np.isin(labels, (3, 4, 7))
+    np.testing.assert_array_equal(ours, images[chosen])
+    np.testing.assert_array_equal(np.array([4, 3, 7])[ours_labels], labels[chosen])
+
+
+def test_some_classes_of_a_stream():
+    import tensorflow as tf
+
+    labels = np.array([2, 0, 1, 2, 1, 0], np.int32)
+    stream = Stream(lambda: tf.data.Dataset.from_tensor_slices((np.arange(6), labels)), 6)
+    source = narrowed(Source("s", ("a", "b", "c"), (1, 1, 1), stream), ["c", "b"])
+    assert source.class_names == ("c", "b")
+    assert len(source.train) == 4
+    np.testing.assert_array_equal(source.train.labels, [0, 1, 0, 1])
+    source = with_classes(source, ["b", "c"])
+    found = [(int(i), int(label)) for i, label in _examples(source.train)]
+    assert found == [(0, 1), (2, 0), (3, 1), (4, 0)]
 
 
 def test_pad_and_channels():
@@ -138,6 +163,11 @@ def test_a_stream_is_selected_relabelled_and_shuffled(tmp_path):
         ({"image_size": (3,)}, "`image_size` must be"),
         ({"validation": 0.999}, "'0' of 'digits' has .* too few"),
         ({"class_names": "012345678"}, r"Unexpected: \['9'\]"),
+        ({"only": ["ten"]}, r"`only` must have classes of 'digits', each once.*\['ten'\]"),
+        ({"only": [3, "3"]}, "`only` must"),
+        ({"only": "34"}, "`only` must"),
+        ({"only": []}, "`only` must"),
+        ({"only": [10]}, "number from 0 to 9"),
     ],
 )
 def test_wrong_arguments(options, message):
