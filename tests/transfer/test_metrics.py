@@ -62,7 +62,7 @@ def test_a_method_is_measured_on_its_tasks():
     [
         ((IMAGES, np.zeros(150)), "must be a dict"),
         ({}, "must be a dict"),
-        ({"third": (IMAGES, np.zeros(150))}, r"\['old', 'new'\].*\['third'\]"),
+        ({"third": (IMAGES, np.zeros(150))}, r"\['new', 'old'\].*\['third'\]"),
         ({"old": (IMAGES[:, :3], np.zeros(150))}, "must have the shape"),
         ({"old": (IMAGES, np.full(150, 3))}, "from 0 to 2"),
         ({"old": (IMAGES[:9], np.zeros(8))}, "labels for all images"),
