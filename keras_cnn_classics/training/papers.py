@@ -344,6 +344,10 @@ _RESNET_CIFAR = Recipe(
         "after about 400 steps (4.2); here it begins at 0.1. The paper subtracts the mean image, "
         "here a mean colour is subtracted, and the padding has CIFAR-10's."
     ),
+    measured=(
+        "not run in full. `train ResNet20 --data cifar10 --recipe paper --scale 0.03`: 28.72 % "
+        "wrong after 5 of the epochs, on a JPEG copy of CIFAR-10, seed 0"
+    ),
 )
 _STOCHASTIC_DEPTH = Recipe(
     name="stochastic-depth",
