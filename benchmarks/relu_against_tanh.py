@@ -54,9 +54,15 @@ class Reached(keras.callbacks.Callback):
 
 
 def epochs_needed(
-    images: Any, activation: str, rate: float, seed: int, error: float, limit: float
+    images: Any,
+    measured: Any,
+    activation: str,
+    rate: float,
+    seed: int,
+    error: float,
+    limit: float,
 ) -> float | None:
-    """Epochs until the training error is so low, or `None` within the limit."""
+    """Epochs until the error on some training images is so low, or `None` within the limit."""
     model = network(activation, seed)
     optimizer = keras.optimizers.SGD(rate, momentum=0.9)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -67,7 +73,8 @@ def epochs_needed(
             images.endless(),
             steps_per_epoch=images.steps // PARTS,
             epochs=round(limit * PARTS),
-            validation_data=images.train.unbatch().take(MEASURED).batch(500).cache(),
+            validation_data=measured,
+            validation_batch_size=500,
             shuffle=False,
             verbose=0,
             callbacks=[FiniteLoss(), EarlyStopping("loss", patience=4 * PARTS), reached],
@@ -97,12 +104,15 @@ def main() -> None:
         test=0,
         preprocess=lambda x: (x - 120) / 60,
     )
+    measured = next(images.train.unbatch().batch(MEASURED).as_numpy_iterator())
     for seed in arguments.seeds:
         best: dict[str, float] = {}
         for activation, rates in RATES.items():
             for rate in rates:
                 limit = best.get(activation, arguments.limit)
-                found = epochs_needed(images, activation, rate, seed, arguments.error, limit)
+                found = epochs_needed(
+                    images, measured, activation, rate, seed, arguments.error, limit
+                )
                 took = f"{found:g}" if found else f"over {limit:g}"
                 print(f"seed {seed}, {activation}, rate {rate:g}: {took} epochs", flush=True)
                 if found:

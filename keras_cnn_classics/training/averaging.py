@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
@@ -127,23 +127,11 @@ class WeightAveraging(Callback):
         for variable, value in zip(self.model.weights, values, strict=True):
             variable.assign(ops.copy(value))  # JAX's steps take the array itself
 
-    @contextlib.contextmanager
-    def _swapped(self, swapped: bool) -> Iterator[None]:
-        """With the average in the model, or with what is trained, whatever is in it now."""
-        change = self.updates > 0 and (self._trained is not None) != swapped
-        if change:
-            self.swap()
-        try:
-            yield
-        finally:
-            if change:
-                self.swap()
-
     def as_trained(self) -> contextlib.AbstractContextManager[None]:
-        return self._swapped(False)
+        return _Swapped(self, False)
 
     def as_used(self) -> contextlib.AbstractContextManager[None]:
-        return self._swapped(True)
+        return _Swapped(self, True)
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         if self.validate:
@@ -165,6 +153,27 @@ class WeightAveraging(Callback):
     def set_state(self, state: dict[str, Any]) -> None:
         self.steps, self.updates = int(state["steps"]), int(state["updates"])
         self._averages = [ops.convert_to_tensor(a) for a in state["averages"]]
+
+
+class _Swapped(contextlib.AbstractContextManager[None]):
+    """Within it the average is in the model, or what is trained, whatever is in it before.
+
+    It is no generator: that of a validation which failed would be ended, and would swap, whenever
+    Python collects it, be it in the middle of another model's step.
+    """
+
+    def __init__(self, averaging: WeightAveraging, swapped: bool) -> None:
+        self.averaging, self.swapped, self.change = averaging, swapped, False
+
+    def __enter__(self) -> None:
+        one = self.averaging
+        self.change = one.updates > 0 and (one._trained is not None) != self.swapped
+        if self.change:
+            one.swap()
+
+    def __exit__(self, *error: object) -> None:
+        if self.change:
+            self.averaging.swap()
 
 
 def _read(model: Any) -> list[Any]:

@@ -1,5 +1,7 @@
 """Averages of weights against NumPy, and what training, validation and a restart see of them."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -208,3 +210,25 @@ def test_reestimation_refuses_and_undoes():
         reestimate_batch_norm(net, [np.ones((2, 5, 5, 3)), np.ones((2, 5, 5, 7))])
     assert net.get_layer("first").momentum == 0.99
     _same(before, net.get_weights())
+
+
+def test_a_validation_that_failed_leaves_nothing_to_be_done_later():
+    """What Python collects must not compute, wherever it is collected."""
+
+    class Fails(keras.callbacks.Callback):
+        def on_test_batch_end(self, batch, logs=None):
+            raise ZeroDivisionError
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    x, y = np.ones((4, 3)), np.ones((4, 2))
+    averaging = WeightAveraging()
+    swaps = []
+    swap = averaging.swap
+    averaging.swap = lambda: (swaps.append(1), swap())
+    with pytest.raises(ZeroDivisionError):
+        model.fit(x, y, verbose=0, validation_data=(x, y), callbacks=[averaging, Fails()])
+    assert swaps == [1]
+    averaging._validating = None
+    gc.collect()
+    assert swaps == [1]
