@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import os
@@ -64,12 +63,7 @@ class TrainingState(Callback):
         data: What the model is trained on, if it can seek: `data.load(...)`.
         save_freq: `"epoch"`, or also after so many steps of an epoch.
 
-    A run that consists of several calls of `fit`, with other optimizers or layers that learn, sets
-    `part` before each of them: what an earlier part has left is then not taken up, but its history.
-    See `saved_part`.
-
     Attributes:
-        part: Number of the part of the run that the next `fit` is.
         latest: The file with the last state, or `None`.
         history: Lists of the logs of all epochs, as in Keras's history, those before an
             interruption too.
@@ -101,7 +95,6 @@ class TrainingState(Callback):
                 f"{type(data).__name__}. Leave it out for other data."
             )
         self.folder, self.data, self.save_freq = Path(folder), data, save_freq
-        self.part = 0
         self.latest: Path | None = None
         self.history: dict[str, list[float]] = {}
         self.resumed: tuple[int, int] | None = None
@@ -195,9 +188,6 @@ class TrainingState(Callback):
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         self.model._initial_epoch = None
-        if self._loaded:  # no epoch was left; what follows goes on from there
-            set_random(self._loaded["random"])
-            self._loaded = None
         self._show_history()
         self._let_go()
 
@@ -231,7 +221,6 @@ class TrainingState(Callback):
 
     def _state(self) -> dict[str, Any]:
         state = {
-            "part": self.part,
             "epoch": self._epoch,
             "step": self._steps,
             "stopped": bool(self.model.stop_training) and not self._steps,
@@ -268,18 +257,11 @@ class TrainingState(Callback):
                 damaged.append(path.name)
                 _LOGGER.warning("%s: the state before is taken.", error)
                 continue
-            if state["part"] != self.part:
-                if state["part"] > self.part:
-                    raise ValueError(
-                        f"{path} is of a later part of the run: {state['part']}. Received: "
-                        f"part={self.part}. Begin with that part, or give another folder."
-                    )
-                self._take_history(state)
-                return
             self._restore(state, path)
             self.latest, self._loaded = path, state
             self.resumed = (state["epoch"], state["step"])
-            self._take_history(state)
+            self.history = {name: list(values) for name, values in state["history"].items()}
+            self._epochs = list(state["epochs"])
             # Keras's own way to begin later; `range` of the epochs is then empty after a stop.
             last = self.params.get("epochs") or state["epoch"]
             self.model._initial_epoch = last if state["stopped"] else state["epoch"]
@@ -296,17 +278,6 @@ class TrainingState(Callback):
                 f"All states in {self.folder} are damaged ({', '.join(damaged)}). Delete them to "
                 "begin afresh."
             )
-
-    def saved_part(self) -> int | None:
-        """The part of the run that the last state is of, or `None` if there is no state."""
-        for path in _states(self.folder):
-            with contextlib.suppress(_snapshot.DamagedError):
-                return int(_snapshot.read(path)["part"])
-        return None
-
-    def _take_history(self, state: dict[str, Any]) -> None:
-        self.history = {name: list(values) for name, values in state["history"].items()}
-        self._epochs = list(state["epochs"])
 
     def _restore(self, state: dict[str, Any], path: Path | None = None) -> None:
         self.sync_variables()
