@@ -28,7 +28,7 @@ def set_random(state: list[Any]) -> None:
 
 
 def _torch_state() -> np.ndarray | None:
-    """That of PyTorch, by which Keras shuffles arrays there."""
+    """That of PyTorch, by which Keras shuffles arrays and drops units there."""
     if keras.backend.backend() != "torch":
         return None
     import torch
