@@ -201,9 +201,7 @@ class EarlyStopping(Callback):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        if self.time_budget is None:
-            return
-        if any_worker(self.bare_model, self._elapsed() > self.time_budget):
+        if self.time_budget is not None and any_worker(self.bare_model, self.out_of_time):
             self._stop(self._epoch, f"the time budget of {self.time_budget:g} s is spent")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -253,6 +251,11 @@ class EarlyStopping(Callback):
         self.stopped_epoch, self.reason = state["stopped_epoch"], state["reason"]
         self._seconds, self._start = state["seconds"], time.monotonic()
         self.best_weights = state["best_weights"]
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the time budget is spent."""
+        return self.time_budget is not None and self._elapsed() > self.time_budget
 
     def _elapsed(self) -> float:
         return self._seconds + time.monotonic() - self._start

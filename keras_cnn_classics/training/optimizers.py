@@ -202,8 +202,20 @@ def _groups(model: Any, factors: Mapping[str | tuple[str, ...], float]) -> dict[
 
 
 def scaled(optimizer: Any, factor: float) -> Any:
-    """A copy of an optimizer without its state, whose learning rate is multiplied by a factor."""
+    """A copy of an optimizer without its state, whose learning rate is multiplied by a factor.
+
+    Raises:
+        ValueError: If it is not a plain one, or one that scales the loss for a plain one.
+    """
     config = optimizer.get_config()
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        inner = keras.saving.serialize_keras_object(scaled(optimizer.inner_optimizer, factor))
+        return type(optimizer).from_config({**config, "name": None, "inner_optimizer": inner})
+    if "learning_rate" not in config:
+        raise ValueError(
+            "The optimizer must have one learning rate, of which others are made. "
+            f"Received: {type(optimizer).__name__}"
+        )
     rate = config["learning_rate"]
     if isinstance(rate, dict):
         rate = ScaledSchedule(keras.saving.deserialize_keras_object(rate), factor)

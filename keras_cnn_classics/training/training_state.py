@@ -268,10 +268,11 @@ class TrainingState(Callback):
                 damaged.append(path.name)
                 _LOGGER.warning("%s: the state before is taken.", error)
                 continue
-            if state["part"] != self.part:
-                if state["part"] > self.part:
+            part = _part_of(state)
+            if part != self.part:
+                if part > self.part:
                     raise ValueError(
-                        f"{path} is of a later part of the run: {state['part']}. Received: "
+                        f"{path} is of a later part of the run: {part}. Received: "
                         f"part={self.part}. Begin with that part, or give another folder."
                     )
                 self._take_history(state)
@@ -301,7 +302,7 @@ class TrainingState(Callback):
         """The part of the run that the last state is of, or `None` if there is no state."""
         for path in _states(self.folder):
             with contextlib.suppress(_snapshot.DamagedError):
-                return int(_snapshot.read(path)["part"])
+                return _part_of(_snapshot.read(path))
         return None
 
     def _take_history(self, state: dict[str, Any]) -> None:
@@ -393,6 +394,10 @@ def _states(folder: Path) -> list[Path]:
     named = ((_NAME.fullmatch(path.name), path) for path in folder.glob("epoch-*-step-*.npz"))
     found = [(int(name[1]), int(name[2]), path) for name, path in named if name]
     return [path for *_, path in sorted(found, reverse=True)]
+
+
+def _part_of(state: dict[str, Any]) -> int:
+    return int(state.get("part", 0))  # earlier versions knew no parts
 
 
 def _variables(model: Any) -> dict[str, list[Any]]:

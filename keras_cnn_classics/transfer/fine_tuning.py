@@ -9,7 +9,7 @@ import keras
 
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.transfer.learner import Learner, images_of, rates_by_depth
-from keras_cnn_classics.transfer.parts import blocks, part_from
+from keras_cnn_classics.transfer.parts import blocks, part_from, weighted_layers
 from keras_cnn_classics.transfer.staged import Stage
 
 
@@ -156,12 +156,9 @@ class DuplicateAndFineTune(FineTuning):
         self._new = keras.Model(network.input, network.output[self.task], name="new")
 
     def trunk_layers(self) -> list[Any]:
-        before = {id(layer) for layer in self._old_layers()}
-        return [layer for layer in self.shared_layers() if id(layer) not in before]
-
-    def _old_layers(self) -> list[Any]:
         olds = [self.network.output[task] for task in self.tasks if task != self.task]
-        return list(keras.Model(self.network.input, olds).layers)
+        before = weighted_layers(keras.Model(self.network.input, olds))
+        return [layer for layer in self.shared_layers() if layer not in before]
 
     def call(self, inputs: Any, training: Any = None) -> Any:
         if training:

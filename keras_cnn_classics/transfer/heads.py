@@ -184,24 +184,32 @@ def names_before(output: Any) -> list[str]:
 
 
 def copy_of(
-    model: keras.Model, rename: Callable[[str], str] = str, inputs: Any = None
+    model: keras.Model,
+    rename: Callable[[str], str] = str,
+    inputs: Any = None,
+    name: str | None = None,
 ) -> keras.Model:
     """A copy of a Functional model with weights of its own.
 
     Args:
         model: The model.
-        rename: Gives a layer's name in the copy for its name.
+        rename: Gives a layer's name in the copy for its name. Those in a model in the model get
+            the name of that before theirs.
         inputs: A symbolic tensor for the copy to begin from, instead of an input of its own.
+        name: Name of the copy. Defaults to the model's.
     """
 
     def copied(layer: Any) -> Any:
+        if rename is not str and type(layer) in (type(model), keras.Sequential):
+            name = rename(layer.name)
+            return copy_of(functional(layer), lambda inner: f"{name}_{inner}", name=name)
         config = layer.get_config()
         config["name"] = rename(layer.name)
         return type(layer).from_config(config)
 
     copy = keras.models.clone_model(model, input_tensors=inputs, clone_function=copied)
     copy.set_weights(model.get_weights())
-    return copy
+    return copy if name is None else keras.Model(copy.input, copy.output, name=name)
 
 
 def copy_with(

@@ -99,13 +99,14 @@ class Learner(StagedModel):
 
     def head_layers(self, task: str) -> list[Any]:
         """The layers with weights that are a task's own."""
-        names = set(self._heads[task])
-        return [layer for layer in weighted_layers(self.network) if layer.name in names]
+        names = set(self._heads[task])  # of layers of the network itself, not of models in it
+        own = [layer for layer in self.network.layers if layer.name in names]
+        return [layer for layer in weighted_layers(self.network) if layer in own]
 
     def shared_layers(self) -> list[Any]:
         """The layers with weights that several tasks share."""
-        own = {name for names in self._heads.values() for name in names}
-        return [layer for layer in weighted_layers(self.network) if layer.name not in own]
+        own = [layer for task in self._heads for layer in self.head_layers(task)]
+        return [layer for layer in weighted_layers(self.network) if layer not in own]
 
     # -- Keras ---------------------------------------------------------------------------------
 

@@ -32,8 +32,9 @@ class LearningWithoutForgetting(Learner):
 
     where `L_old` is `DistillationLoss` at the temperature of 2, between the recorded answers and
     those that the network gives now, with a softmax for each head. No image of an old task is
-    needed. For a sequence of tasks, `export_model()` of one is the `model` of the next: all of its
-    heads are then old tasks, whose answers are recorded anew.
+    needed. Sample weights and class weights count in `L_new` alone. For a sequence of tasks,
+    `export_model()` of one is the `model` of the next: all of its heads are then old tasks, whose
+    answers are recorded anew.
 
     Images that are augmented have no recorded answers: a copy of the old network then answers to
     each batch as it comes. It is part of the model while it is trained, and of its file.
@@ -190,14 +191,14 @@ class LearningWithoutForgetting(Learner):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         self.new_loss.update_state(unscaled(loss))
         if self.stage.name == _WARM_UP:  # nothing that old answers come from changes
-            return loss
-        if isinstance(x, dict):
+            answers = y_pred
+        elif isinstance(x, dict):
             answers = x["answers"]
         else:
             answers = self._teacher(images_of(x), training=False)
         old = 0.0
         for task, one in self.old_losses.items():
-            found = one(answers[task], y_pred[task], sample_weight)
+            found = one(answers[task], y_pred[task])
             old = old + keras.ops.convert_to_tensor(self.old_weights[task]) * found
         self.old_loss.update_state(unscaled(old))
         return loss + old

@@ -13,39 +13,61 @@ from keras_cnn_classics.training._layers import ROLES, layers_of, matches
 _BLOCK = re.compile(r"(.*?\d+[a-z]?)(?=_|$)")
 
 
-def weighted_layers(model: Any, without: Collection[Any] = ()) -> list[Any]:
-    """The layers with weights of their own in a model and the models in it, in its order."""
-    inner = layers_of(model)
-    return [x for x in inner if x.weights and not layers_of(x) and x not in without]
+def weighted_layers(model: Any) -> list[Any]:
+    """The layers with weights in a model and the models in it, in its order.
+
+    A layer that is made of others is one; a model in the model is one only for weights that none
+    of its layers has.
+    """
+    found: dict[Any, None] = {}
+    for layer in model.layers:
+        if not isinstance(layer, keras.Model):
+            found |= {layer: None} if layer.weights else {}
+            continue
+        inner = {id(one) for part in layer.layers for one in part.weights}
+        if any(id(one) not in inner for one in layer.weights):
+            found[layer] = None
+        found |= dict.fromkeys(weighted_layers(layer))
+    return list(found)
 
 
 def has_kernel(layer: Any) -> bool:
-    """Whether a layer is a convolution, a dense layer or the like."""
-    return any(hasattr(layer, f"{role}_regularizer") for role in ROLES)
+    """Whether a layer is, or has in it, a convolution, a dense layer or the like."""
+    parts = (layer, *layers_of(layer))
+    return any(hasattr(part, f"{role}_regularizer") for part in parts for role in ROLES)
 
 
 def blocks(layers: list[Any]) -> list[list[Any]]:
-    """Groups layers by the beginning of their names, up to a number: `block5_conv3`, `block5`.
+    """Groups neighbours by the beginning of their names, up to a number: `block5_conv3`, `block5`.
 
-    Layers without a number in their names are with those before them of the same kind. A group
-    without a kernel, such as a last batch normalization, belongs to the one before it.
+    Neighbours without a number in their names are together. A layer that Keras has named is alone,
+    for `conv2d_3` says nothing of a block. A group without a kernel, such as a last batch
+    normalization, belongs to the one before it.
     """
-    groups: dict[str, list[Any]] = {}
-    loose = 0
+    groups: list[tuple[str, list[Any]]] = []
     for layer in layers:
-        found = _BLOCK.match(layer.name)
-        if found is None:
-            name = f"without a number, {loose}"
+        name = _block_of(layer)
+        if groups and groups[-1][0] == name:
+            groups[-1][1].append(layer)
         else:
-            name, loose = found[1], loose + 1
-        groups.setdefault(name, []).append(layer)
+            groups.append((name, [layer]))
     merged: list[list[Any]] = []
-    for group in groups.values():
+    for _, group in groups:
         if merged and not any(map(has_kernel, group)):
             merged[-1].extend(group)
         else:
             merged.append(group)
     return merged
+
+
+def _block_of(layer: Any) -> str:
+    """What the names of a layer's block begin with; the whole name, if Keras has made it."""
+    plain = re.sub(r"_\d+$", "", layer.name).replace("_", "")
+    before = plain.removesuffix(type(layer).__name__.lower())  # a task's name, for a copy
+    if before != plain and not re.search(r"\d", before):
+        return layer.name
+    found = _BLOCK.match(layer.name)
+    return found[1] if found else ""
 
 
 def part_from(layers: list[Any], start: str | int) -> list[Any]:
@@ -98,5 +120,7 @@ def train_only(model: Any, layers: Collection[Any], *, batch_norm: bool) -> None
     train_all(model)  # also the models in it, which would freeze what is in them
     chosen = {id(layer) for layer in layers}
     for layer in weighted_layers(model):
-        frozen = not batch_norm and isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = id(layer) in chosen and not frozen
+        layer.trainable = id(layer) in chosen
+        for part in (layer, *layers_of(layer)):
+            if not batch_norm and isinstance(part, keras.layers.BatchNormalization):
+                part.trainable = False

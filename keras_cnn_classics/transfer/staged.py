@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,9 +11,13 @@ from typing import Any
 import keras
 
 from keras_cnn_classics.training import distribution
+from keras_cnn_classics.training.early_stopping import EarlyStopping
 from keras_cnn_classics.training.optimizers import discriminative_rates, scaled
+from keras_cnn_classics.training.plateau_decay import PlateauDecay
 from keras_cnn_classics.training.training_state import TrainingState
 from keras_cnn_classics.transfer.parts import train_only
+
+_LOGGER = logging.getLogger("keras_cnn_classics")
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,13 @@ class StagedModel(keras.Model):
     """A model whose `fit` goes through stages.
 
     Each stage is a training of its own for Keras and for callbacks, with its own optimizer made by
-    the settings of the one that `compile` was given; epochs and history count on. A stage that
-    `EarlyStopping` ends is followed by the next one. A `TrainingState` among the callbacks goes on
-    in the stage in which training was interrupted.
+    the settings of the one that `compile` was given, whose schedule begins anew; epochs and history
+    count on. A stage that `EarlyStopping` or `PlateauDecay` ends is followed by the next one; what
+    else stops training, such as a spent time budget, ends it as a whole. A `TrainingState` among
+    the callbacks goes on in the stage in which training was interrupted.
+
+    The epochs of all calls of `fit` count: a second one goes on where the first one has ended, with
+    the same optimizer if in the same stage.
 
     A subclass gives its `stages` and, for files, its `settings`; `_set_up` makes the model of the
     network and these.
@@ -58,6 +67,7 @@ class StagedModel(keras.Model):
         self.network = network
         self._arguments: dict[str, Any] | None = None
         self._stage = 0  # the last one that was entered
+        self._done = 0  # epochs
         self.built = True
 
     def stages(self) -> Sequence[Stage]:
@@ -114,8 +124,7 @@ class StagedModel(keras.Model):
 
     def _enter(self, number: int) -> None:
         """Lets the layers of a stage learn, by an optimizer of their own."""
-        if self._arguments is None:
-            raise ValueError("Compile the model before it is trained.")
+        assert self._arguments is not None
         self._stage, stage = number, self.stages()[number]
         with _scope(self):
             train_only(self.network, stage.layers, batch_norm=self.batch_norm)
@@ -154,13 +163,16 @@ class StagedModel(keras.Model):
     ) -> Any:
         """As `keras.Model.fit`, on images and labels of the new task.
 
+        Callbacks see a training for each stage. One that looks for the best epoch of all should
+        monitor what all stages have.
+
         Args:
             x: Images, or batches of images and labels: a `tf.data.Dataset`, a `PyDataset`.
             y: Labels, for images in an array.
             batch_size: For arrays.
             epochs: The epoch to end with, those of all stages counted.
             verbose: As in Keras.
-            callbacks: As in Keras.
+            callbacks: As in Keras; without `BackupAndRestore`, which knows no stages.
             initial_epoch: As in Keras.
             **kwargs: Further arguments of `keras.Model.fit`.
 
@@ -170,21 +182,31 @@ class StagedModel(keras.Model):
         Raises:
             ValueError: If the model is not compiled, or the data do not fit it.
         """
-        stages = self.stages()
-        states = [one for one in listed(callbacks) if isinstance(one, TrainingState)]
+        if self._arguments is None:
+            raise ValueError("Compile the model before it is trained.")
+        stages, callbacks = self.stages(), listed(callbacks)
+        _check_callbacks(callbacks)
+        states = [one for one in callbacks if isinstance(one, TrainingState)]
         begin = max([self._stage, *(state.saved_part() or 0 for state in states)])
-        rows: dict[int, dict[str, float]] = {}
-        history = None
+        before = max(0, self._done - initial_epoch)  # epochs of earlier calls
+        starts = [stage.start - before for stage in stages]
+        history, rows, values = None, list[int](), dict[str, list[float]]()
         for number in range(begin, len(stages)):
-            first = initial_epoch if number == begin else max(initial_epoch, stages[number].start)
+            first = initial_epoch if number == begin else max(initial_epoch, starts[number])
             last = epochs
             if number + 1 < len(stages):
-                last = min(epochs, max(stages[number + 1].start, first))
+                last = min(epochs, max(starts[number + 1], first))
             if first >= last:
                 continue
-            self._enter(number)
+            if number != self._stage:
+                self._enter(number)
             for state in states:
                 state.part = number
+            for one in callbacks:
+                if isinstance(one, keras.callbacks.History):
+                    one.history = {}
+                if isinstance(one, keras.callbacks.CSVLogger) and history is not None:
+                    one.append = True
             history = self._fit_stage(
                 x,
                 y,
@@ -195,16 +217,24 @@ class StagedModel(keras.Model):
                 initial_epoch=first,
                 **kwargs,
             )
-            for i, epoch in enumerate(history.epoch):
-                rows[epoch] = {k: v[i] for k, v in history.history.items() if i < len(v)}
+            rows += history.epoch
+            for name, found in history.history.items():
+                values.setdefault(name, []).extend(found)
+            if self.stop_training and not any(map(_has_waited, callbacks)):
+                break
+        self._done = max(self._done, before + epochs)
+        if self._stage + 1 < len(stages):
+            _LOGGER.warning(
+                "Training has ended in the stage %r, after %d epochs. The next one, %r, begins "
+                "after %d: give more epochs, or shorten the stage.",
+                self.stage.name,
+                self._done,
+                stages[self._stage + 1].name,
+                stages[self._stage + 1].start,
+            )
         if history is None:
             return super().fit(x, y, batch_size, epochs=0, verbose=0)
-        history.epoch = sorted(rows)
-        names = dict.fromkeys(name for epoch in history.epoch for name in rows[epoch])
-        history.history = {
-            name: [rows[epoch][name] for epoch in history.epoch if name in rows[epoch]]
-            for name in names
-        }
+        history.epoch, history.history = rows, values
         return history
 
     def _fit_stage(self, x: Any, y: Any, **kwargs: Any) -> Any:
@@ -222,6 +252,7 @@ class StagedModel(keras.Model):
             "name": self.name,
             "network": keras.saving.serialize_keras_object(self.network),
             "stage": self._stage,
+            "done": self._done,
             **keras.saving.serialize_keras_object(self.settings()),
         }
 
@@ -233,10 +264,10 @@ class StagedModel(keras.Model):
             else value
             for name, value in config.items()
         }
-        stage = found.pop("stage")
+        stage, done = found.pop("stage"), found.pop("done")
         model = cls.__new__(cls)
         model._set_up(**found)
-        model._stage = stage
+        model._stage, model._done = stage, done
         return model
 
     def get_compile_config(self) -> dict[str, Any]:
@@ -255,6 +286,23 @@ def _scope(model: Any) -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext()
     scope: contextlib.AbstractContextManager[Any] = model.distribute_strategy.scope()
     return scope
+
+
+def _check_callbacks(callbacks: Sequence[Any]) -> None:
+    if any(isinstance(one, keras.callbacks.BackupAndRestore) for one in callbacks):
+        raise ValueError(
+            "BackupAndRestore does not know in which stage training was: take training."
+            "TrainingState(folder), as the last callback."
+        )
+
+
+def _has_waited(callback: Any) -> bool:
+    """Whether a callback stops a stage since it has waited for something better in vain."""
+    if isinstance(callback, PlateauDecay):
+        return callback.max_drops is not None and callback.drops >= callback.max_drops
+    if isinstance(callback, EarlyStopping):
+        return bool(callback.reason) and not callback.out_of_time
+    return isinstance(callback, keras.callbacks.EarlyStopping) and callback.stopped_epoch > 0
 
 
 def listed(callbacks: Any) -> list[Any]:

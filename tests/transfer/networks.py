@@ -36,3 +36,46 @@ def weights_of(model, *names):
         if v.path.split("/")[-2] in names
     }
     return {name: np.array(value) for name, value in found.items()}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Scaled(layers.Layer):
+    """A layer with a weight of its own, and layers in it."""
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.conv = layers.Conv2D(filters, 3, padding="same", name="conv")
+        self.norm = layers.BatchNormalization(name="norm")
+
+    def build(self, shape):
+        self.conv.build(shape)
+        self.norm.build((*shape[:3], self.filters))
+        self.scale = self.add_weight(shape=(self.filters,), initializer="ones", name="scale")
+
+    def call(self, x, training=None):
+        return self.scale * self.norm(self.conv(x), training=training)
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}
+
+
+def of_parts(seed=0):
+    """A network with a layer of layers, and a model in it that has layers of the same names."""
+    keras.utils.set_random_seed(seed)
+    inner = keras.Sequential(
+        [
+            keras.Input((*SHAPE[:2], 6)),
+            layers.Conv2D(8, 3, activation="relu"),
+            layers.BatchNormalization(name="inner_bn"),
+            layers.Conv2D(8, 3, activation="relu", name="predictions"),
+        ],
+        name="inner",
+    )
+    trunk_in = keras.Input(SHAPE)
+    x = layers.Conv2D(6, 3, padding="same", activation="relu", name="first")(trunk_in)
+    trunk = keras.Model(trunk_in, inner(x), name="trunk")
+    inputs = keras.Input(SHAPE)
+    x = Scaled(5, name="scaled")(trunk(inputs))
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, layers.Dense(4, "softmax", name="predictions")(x), name="net")

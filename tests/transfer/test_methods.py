@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_cnn_classics.training import EarlyStopping, TrainingState
+from keras_cnn_classics.training import EarlyStopping, PlateauDecay, TrainingState
 from keras_cnn_classics.transfer import (
     DuplicateAndFineTune,
     FeatureExtraction,
@@ -82,14 +82,16 @@ def test_frozen_means_frozen_and_the_rest_learns(name):
 def test_the_warm_up_trains_the_new_head_alone(name):
     model = network()
     method = compiled(MAKE[name](model))
+    head = method.head_layers("new")
+    drawn = [w for layer in head for w in layer.get_weights()]
     fit(method, epochs=1)
+    learned = [w for layer in head for w in layer.get_weights()]
+    assert drawn
+    assert not any(np.array_equal(a, b) for a, b in zip(drawn, learned, strict=True))
     for layer in (*TRUNK, *NORM, "predictions"):
         old, new = weights_of(model, layer), weights_of(method.network, layer)
         for key in old:
             np.testing.assert_array_equal(old[key], new[key])
-    head = method.head_layers("new")
-    assert head
-    assert all(layer.trainable for layer in head)
 
 
 @pytest.mark.parametrize("name", MAKE)
@@ -117,7 +119,6 @@ def test_what_is_exported_and_saved(name, tmp_path):
         np.testing.assert_allclose(
             keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other), atol=1e-6
         )
-    fit(loaded, epochs=1)
     with pytest.raises(ValueError, match=r"one of \['old', 'new'\]. Received: 'third'"):
         method.export_model("third")
 
@@ -205,14 +206,105 @@ def test_shared_layers_at_a_lower_rate():
     assert sorted(round(rate, 6) for rate in rates.values()) == [0.02, 0.2]
 
 
-def test_a_second_fit_goes_on_without_a_warm_up():
+@pytest.mark.parametrize("saved", [False, True])
+def test_several_fits_are_as_one(saved, tmp_path):
+    def method():
+        made = LearningWithoutForgetting(network(dropout=0.0), 3, warmup_epochs=1, responses="live")
+        made.compile(keras.optimizers.Adam(0.01), metrics=["accuracy"])
+        return made
+
+    whole, parts = method(), method()
+    fit(whole, epochs=5, shuffle=False)
+    fit(parts, epochs=3, shuffle=False)
+    if saved:
+        parts.save(tmp_path / "method.keras")
+        parts = keras.saving.load_model(tmp_path / "method.keras")
+    history = fit(parts, epochs=5, initial_epoch=3, shuffle=False)
+    assert history.epoch == [3, 4]
+    assert int(parts.optimizer.iterations) == 16  # of the joint optimisation
+    for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_the_epochs_of_all_fits_count(caplog):
     method = compiled(FineTuning(network(), 3, warmup_epochs=2))
-    fit(method, epochs=3)
-    assert method.stage.name == "fine-tuning"
-    before = weights_of(method.network, "fc1")
-    fit(method, epochs=1)
-    after = weights_of(method.network, "fc1")
-    assert any(not np.array_equal(before[key], after[key]) for key in before)
+    stages = []
+    for _ in range(4):
+        history = fit(method, epochs=1)
+        stages.append(method.stage.name)
+        method.optimizer.learning_rate = 0.25
+    assert stages == ["warm-up", "warm-up", "fine-tuning", "fine-tuning"]
+    assert (history.epoch, float(method.optimizer.learning_rate)) == ([0], 0.25)
+    assert int(method.optimizer.iterations) == 8
+    said = [one.message for one in caplog.records if "ended in the stage" in one.message]
+    assert len(said) == 2
+    assert "'warm-up', after 1 epochs. The next one, 'fine-tuning', begins after 2" in said[0]
+
+
+def test_what_stops_training_and_what_a_stage():
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    for callbacks in (
+        [Stop()],
+        [EarlyStopping("loss", time_budget=1e-9)],
+        [keras.callbacks.EarlyStopping("loss", patience=5), Stop()],
+    ):
+        method = compiled(FineTuning(network(), 3, warmup_epochs=2))
+        assert fit(method, epochs=4, callbacks=callbacks).epoch == [0]
+        assert method.stage.name == "warm-up"
+    for callback in (
+        keras.callbacks.EarlyStopping("loss", patience=1, min_delta=10.0),
+        PlateauDecay("loss", patience=1, min_delta=10.0, max_drops=0),
+    ):
+        method = compiled(FineTuning(network(), 3, warmup_epochs=3))
+        assert fit(method, epochs=6, callbacks=[callback]).epoch == [0, 1, 3, 4]
+
+
+def test_callbacks_see_all_stages(tmp_path):
+    method = compiled(FineTuning(network(), 3, warmup_epochs=1))
+    mine = keras.callbacks.History()
+    logger = keras.callbacks.CSVLogger(tmp_path / "log.csv")
+    history = fit(method, epochs=3, callbacks=[mine, logger])
+    assert mine.history == history.history
+    assert len(history.history["loss"]) == 3
+    rows = (tmp_path / "log.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "0", "1", "2"]
+    with pytest.raises(ValueError, match=r"BackupAndRestore does not know.*TrainingState"):
+        fit(method, callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "backup")])
+
+
+def test_optimizers_that_hold_another_one():
+    method = FineTuning(network(), 3, warmup_epochs=1, warmup_rate=4.0)
+    method.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)))
+    assert float(method.optimizer.inner_optimizer.learning_rate) == pytest.approx(0.4)
+    fit(method, epochs=2)
+    assert float(method.optimizer.inner_optimizer.learning_rate) == pytest.approx(0.1)
+
+
+@needs_groups
+def test_optimizers_of_several_rates_are_refused():
+    method = FineTuning(network(), 3)
+    several = keras.optimizers.MultiOptimizer(
+        keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.1))
+    )
+    with pytest.raises(ValueError, match=r"one learning rate.*Received: MultiOptimizer"):
+        method.compile(several)
+
+
+def test_losses_of_the_warm_up_and_after_it_can_be_compared():
+    """In the warm-up the old answers are the teacher's: their loss is these answers' entropy."""
+    model = network(batch_norm=False, dropout=0.0)
+    method = LearningWithoutForgetting(model, 3, warmup_epochs=1, old_weight=2.0, decay=0.0)
+    compiled(method, rate=1e-9)
+    history = fit(method, epochs=2, validation_data=(X, Y)).history
+    soft = np.sqrt(model.predict(X, verbose=0))
+    soft /= soft.sum(1, keepdims=True)
+    entropy = -2.0 * (soft * np.log(soft)).sum(1).mean()
+    np.testing.assert_allclose(history["old_loss"], entropy, rtol=1e-4)
+    np.testing.assert_allclose(history["val_old_loss"], entropy, rtol=1e-4)
+    np.testing.assert_allclose(*history["loss"], rtol=1e-4)
 
 
 def test_one_step_of_lwf_by_hand():
