@@ -39,8 +39,8 @@ class FeatureExtraction(Learner):
             has 4,096.
         cache: Where features are kept: `True` for a file in Keras's folder, a folder or a file
             that ends in `.npz`; `None` for memory only; `False` to compute them in each epoch.
-        decay: Coupled weight decay of kernels; see `training.add_l2`. Defaults to `0`: what the
-            model's layers have.
+        decay: Coupled weight decay of kernels, in place of the layers' own and also in what is
+            exported; see `training.add_l2`. Defaults to `0`: what the model's layers have.
         multi_label: Whether an image may have several of the new labels.
         old_task: Name of the old task of a model with one output; `None` for a model without a
             head.

@@ -37,8 +37,8 @@ class FineTuning(Learner):
         unfreeze_every: Epochs after which one more block learns, from the last one on, until all
             of `train_from` do. Defaults to `None`: all of them at once.
         freeze_batch_norm: Whether batch normalization stays as it is. Defaults to `True`.
-        decay: Coupled weight decay of kernels; see `training.add_l2`. Defaults to `0`: what the
-            model's layers have.
+        decay: Coupled weight decay of kernels, in place of the layers' own and also in what is
+            exported; see `training.add_l2`. Defaults to `0`: what the model's layers have.
         hidden: Units of a hidden layer in the new head.
         multi_label: Whether an image may have several of the new labels.
         old_task: Name of the old task of a model with one output; `None` for a model without a

@@ -31,8 +31,8 @@ class JointTraining(Learner):
         warmup_epochs: Epochs in which only the new head learns, on its own data. Defaults to `5`.
         warmup_rate: Factor on the learning rate in them. Defaults to `10`.
         freeze_batch_norm: Whether batch normalization stays as it is. Defaults to `True`.
-        decay: Coupled weight decay of kernels; see `training.add_l2`. Defaults to `0`: what the
-            model's layers have.
+        decay: Coupled weight decay of kernels, in place of the layers' own and also in what is
+            exported; see `training.add_l2`. Defaults to `0`: what the model's layers have.
         hidden: Units of a hidden layer in the new head.
         old_task: Name of the old task of a model with one output.
         head: Name of the first layer of the old head, if it is not its last layer with weights.

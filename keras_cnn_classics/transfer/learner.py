@@ -141,6 +141,8 @@ class Learner(StagedModel):
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         self.check_data(x, y)
+        if (validation := kwargs.get("validation_data")) is not None:
+            self.check_data(*pair_of(validation))
         return super().fit(x, y, *args, **kwargs)
 
     def check_data(self, x: Any, y: Any, task: str | None = None) -> None:
@@ -242,6 +244,11 @@ def check_data(x: Any, y: Any, network: Any, task: str) -> None:
     """Refuses images and labels that do not fit a network, as far as they are known."""
     expected = tuple(network.input.shape)
     if y is None:
+        if isinstance(x, keras.utils.PyDataset) and len(x):
+            batch = x[0]
+            if isinstance(batch, (tuple, list)) and len(batch) > 1:
+                check_data(batch[0], batch[1], network, task)
+            return
         spec = getattr(x, "element_spec", None)
         if not isinstance(spec, tuple) or len(spec) < 2:
             return
@@ -264,6 +271,11 @@ def check_data(x: Any, y: Any, network: Any, task: str) -> None:
     if len(y) == 0:
         raise ValueError("There must be images to learn from. Received: none")
     _check_labels(np.asarray(as_array(y)), network, task)
+
+
+def pair_of(data: Any) -> tuple[Any, Any]:
+    """Images and labels, or a data set and `None`."""
+    return (data[0], data[1]) if isinstance(data, (tuple, list)) else (data, None)
 
 
 def _check_shape(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> None:

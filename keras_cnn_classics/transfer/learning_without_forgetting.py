@@ -54,8 +54,8 @@ class LearningWithoutForgetting(Learner):
         shared_rate: Factor on the learning rate of the shared layers. Defaults to `1`.
         expansion: Units that each dense layer before the head gets for the new task.
         freeze_batch_norm: Whether batch normalization stays as it is. Defaults to `True`.
-        decay: Coupled weight decay of kernels; see `training.add_l2`. Defaults to the paper's
-            `5e-4`.
+        decay: Coupled weight decay of kernels, in place of the layers' own and also in what is
+            exported; see `training.add_l2`. Defaults to the paper's `5e-4`.
         multi_label: Whether an image may have several of the new labels.
         old_task: Name of the old task of a model with one output.
         head: Name of the first layer of the old head: by an earlier one than the last with

@@ -133,8 +133,6 @@ def fit_two_stage(
     optimizer = keras.optimizers.get(optimizer or keras.optimizers.Adam(1e-4))
     learner.compile(optimizer, metrics=["accuracy"])
     learner.check_data(given.x, given.y)
-    if given.validation is not None:
-        learner.check_data(*_pair(given.validation))
     if patience is not None and given.validation is None:
         raise ValueError("`patience` looks at validation data: give `validation`, too.")
     measured = _measured(learner, given, old_data)
@@ -267,10 +265,6 @@ def _given(data: Any, validation: Any, test: Any, seed: int) -> _Given:
         raise ValueError(f"There are too few images to hold some out. Received: {len(y)}")
     out, kept = np.sort(order[:held]), np.sort(order[held:])
     return _Given(x[kept], y[kept], (x[out], y[out]), test)
-
-
-def _pair(data: Any) -> tuple[Any, Any]:
-    return (data[0], data[1]) if isinstance(data, (tuple, list)) else (data, None)
 
 
 def _measured(learner: FineTuning, given: _Given, old_data: Any) -> dict[str, Any]:

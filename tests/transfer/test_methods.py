@@ -386,6 +386,18 @@ def test_class_and_sample_weights_count():
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+class Batches(keras.utils.PyDataset):
+    def __init__(self, labels):
+        super().__init__()
+        self.labels = labels
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return X, self.labels
+
+
 def test_data_that_do_not_fit():
     method = FineTuning(network(), 3)
     with pytest.raises(ValueError, match="Compile the model before"):
@@ -395,6 +407,10 @@ def test_data_that_do_not_fit():
         method.fit(X, Y + 1)
     with pytest.raises(ValueError, match=r"shape \(8, 8, 3\).*Received: \(4, 8, 3\)"):
         method.fit(X[:, ::2], Y)
+    with pytest.raises(ValueError, match=r"from 0 to 2, as its head.*1 to 3"):
+        method.fit(X, Y, validation_data=(X, Y + 1))
+    with pytest.raises(ValueError, match=r"from 0 to 2, as its head.*1 to 3"):
+        method.fit(Batches(Y + 1))
     with pytest.raises(ValueError, match=r"48 images, 5 labels"):
         method.fit(X, Y[:5])
     with pytest.raises(ValueError, match=r"integers or have 3 columns.*\(48, 7\)"):
