@@ -1,5 +1,6 @@
 """Old and new data together: labels, weights and data of all forms."""
 
+import contextlib
 import gc
 import weakref
 
@@ -223,3 +224,19 @@ def test_old_data_are_let_go():
     del old
     gc.collect()
     assert gone() is None
+
+
+def test_data_sets_on_two_devices(two_devices):
+    """In batches of several sizes, the last ones smaller."""
+    tf = pytest.importorskip("tensorflow")
+    weights = []
+    for strategy in (None, two_devices):
+        with contextlib.nullcontext() if strategy is None else strategy.scope():
+            method = JointTraining(network(dropout=0.0), 3, warmup_epochs=1)
+            method.compile(keras.optimizers.SGD(0.05, momentum=0.9))
+            new = tf.data.Dataset.from_tensor_slices((X[:46], Y[:46])).batch(8)
+            old = tf.data.Dataset.from_tensor_slices((X_OLD, Y_OLD)).batch(7)
+            method.fit(new, old_data=old, epochs=3, verbose=0, shuffle=False)
+        weights.append(method.network.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
