@@ -83,9 +83,9 @@ def _arrays(
             )
     if class_weight:
         one_hot = labels.ndim > 1 and labels.shape[-1] > 1
-        classes = labels.argmax(-1) if one_hot else labels.reshape(count)
+        classes = labels.argmax(-1) if one_hot else labels.reshape(-1)
         weights = np.array([class_weight.get(int(one), 1.0) for one in classes])
-    return images, labels, weights.reshape(count).astype("float32")
+    return images, labels, weights.reshape(-1).astype("float32")
 
 
 def _check_one_kind(class_weight: Any) -> None:

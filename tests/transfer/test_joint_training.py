@@ -192,6 +192,7 @@ REFUSED = {
     "old batches": ({"old_data": Batches()}, "must all be arrays.*Received: Batches, ndarray"),
     "lists": ({"x": X.tolist()}, "must all be arrays.*Received: ndarray, list"),
     "weights": ({"sample_weight": np.ones(5)}, r"each of the 48 images of 'new'.*\(5,\)"),
+    "few labels": ({"y": Y[:5], "class_weight": {0: 2.0}}, "48 images, 5 labels"),
     "both weights": (
         {"sample_weight": np.ones(48), "class_weight": {0: 2.0}},
         "class_weight or sample weights, and not both",
