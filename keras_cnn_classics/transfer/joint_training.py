@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_cnn_classics.data.interleaved import interleaved
 from keras_cnn_classics.training._arguments import check_number
@@ -21,8 +20,9 @@ class JointTraining(Learner):
     """Trains all layers on the data of the old tasks and of the new one.
 
     It shows what the methods without old data could reach at best. Each batch is of one task, and
-    its loss that of this task's head alone. The tasks take turns, and all have as many batches in
-    an epoch as the new one; a smaller data set is gone through again. Labels are integers.
+    its loss that of this task's head alone. The tasks take turns, and all have as many images in
+    an epoch as the new one, in batches of the same size; a smaller data set is gone through again.
+    Labels of each task are in any form that fits its head.
 
     Args:
         model: A trained Functional or Sequential model, or one that `export_model` gave.
@@ -87,7 +87,6 @@ class JointTraining(Learner):
     def _set_up(self, **options: Any) -> None:
         super()._set_up(**options)
         self._old_losses = {task: loss_of(self.form(task)) for task in self.tasks[:-1]}
-        self._old_data: Any = None
 
     def stages(self) -> Sequence[Stage]:
         everything = [*self.shared_layers(), *(x for t in self.tasks for x in self.head_layers(t))]
@@ -104,42 +103,75 @@ class JointTraining(Learner):
         found = [one for part in given if part is not None for one in _listed(part)]
         super()._compile({**arguments, "metrics": None, "weighted_metrics": found or None})
 
-    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        *args: Any,
+        old_data: Any = None,
+        sample_weight: Any = None,
+        validation_split: float = 0.0,
+        **kwargs: Any,
+    ) -> Any:
         """As `keras.Model.fit`, on images and labels of the new task.
 
         Args:
             x: Images, or a `tf.data.Dataset` of batches of images and labels.
             y: Labels, for images in an array.
+            batch_size: For arrays.
             *args: As in `keras.Model.fit`.
-            **kwargs: As in `keras.Model.fit`; and `old_data`: `(images, labels)` or a data set, or
-                a dict of them with one for each old task.
+            old_data: `(images, labels)` or `(images, labels, weights)`, or a `tf.data.Dataset` if
+                `x` is one; or a dict of them with one for each old task.
+            sample_weight: Weights of the new images. They, and `class_weight`, which is of the new
+                task, too, count in all metrics.
+            validation_split: As in `keras.Model.fit`, of the new images.
+            **kwargs: As in `keras.Model.fit`. `steps_per_epoch` counts batches of the new task.
         """
-        old = kwargs.pop("old_data", None)
-        if not isinstance(old, Mapping):
-            old = {} if old is None else {self.tasks[0]: old}
-        if set(old) != set(self.tasks[:-1]):
+        olds = old_data
+        if not isinstance(olds, Mapping):
+            olds = {} if olds is None else {self.tasks[0]: olds}
+        if set(olds) != set(self.tasks[:-1]):
             raise ValueError(
                 f"`old_data` must hold the data of the old tasks {self.tasks[:-1]}. "
-                f"Received: {list(old)}"
+                f"Received: {list(olds)}"
             )
-        for task, data in old.items():
-            self.check_data(*_pair(data), task)
-        self._old_data = old
-        return super().fit(x, y, *args, **kwargs)
+        sources = {task: _source(olds[task]) for task in self.tasks[:-1]}
+        for task, (images, labels, _) in sources.items():
+            self.check_data(images, labels, task)
+        if validation_split and kwargs.get("validation_data") is None:
+            (x, y, sample_weight), kwargs["validation_data"] = _split(
+                (x, y, sample_weight), validation_split
+            )
+        seed = int(keras.random.randint((), 0, 2**31 - 1))
+        # Before the warm-up, so that data of the wrong kind do not come to light after it.
+        batches = interleaved(
+            {**sources, self.task: (x, y, sample_weight)},
+            batch_size or 32,
+            seed if kwargs.get("shuffle", True) else None,
+            steps=kwargs.get("steps_per_epoch"),
+            class_weight=kwargs.get("class_weight"),
+        )
+        return super().fit(
+            x, y, batch_size, *args, sample_weight=sample_weight, batches=batches, **kwargs
+        )
 
     def _fit_stage(self, x: Any, y: Any, **kwargs: Any) -> Any:
+        batches = kwargs.pop("batches")
         if self.stage.name == _WARM_UP:
             return super()._fit_stage(x, y, **kwargs)
-        sources = [_pair(self._old_data[task]) for task in self.tasks[:-1]] + [(x, y)]
-        seed = int(keras.random.randint((), 0, 2**31 - 1))
-        batches = interleaved(sources, kwargs.pop("batch_size", None) or 32, seed)
-        kwargs["callbacks"] = [
-            keras.callbacks.LambdaCallback(
-                on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch)
-            ),
-            *listed(kwargs.get("callbacks")),
-        ]
-        return super()._fit_stage(batches, None, **{**kwargs, "shuffle": False})
+        arguments = {**kwargs, "shuffle": False, "class_weight": None, "sample_weight": None}
+        if isinstance(batches, keras.utils.PyDataset):
+            arguments["steps_per_epoch"] = None  # it knows them
+            arguments["callbacks"] = [
+                keras.callbacks.LambdaCallback(
+                    on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch)
+                ),
+                *listed(kwargs.get("callbacks")),
+            ]
+        elif kwargs.get("steps_per_epoch") is not None:
+            arguments["steps_per_epoch"] = kwargs["steps_per_epoch"] * len(self.tasks)
+        return super()._fit_stage(batches, None, **arguments)
 
     def compute_loss(
         self,
@@ -149,39 +181,49 @@ class JointTraining(Learner):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        if not isinstance(x, dict):
+        if not isinstance(y, dict):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        total = super().compute_loss(x, *self._masked(x, y, -1, y_pred, sample_weight), training)
-        for i, (task, loss) in enumerate(self._old_losses.items()):
-            labels, answers, weights = self._masked(x, y, i, y_pred, sample_weight)
-            total = total + loss(labels, answers[task], weights)
+        new = self.task
+        total = super().compute_loss(x, y[new], y_pred, sample_weight[new], training)
+        for task, loss in self._old_losses.items():
+            total = total + loss(y[task], y_pred[task], sample_weight[task])
         return total
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        if isinstance(x, dict):
-            y, y_pred, sample_weight = self._masked(x, y, -1, y_pred, sample_weight)
+        if isinstance(y, dict):
+            y, sample_weight = y[self.task], sample_weight[self.task]
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
-    def _masked(
-        self, x: dict[str, Any], y: Any, task: int, y_pred: Any, weights: Any
-    ) -> tuple[Any, Any, Any]:
-        """Labels, answers and weights in which only the images of one task count."""
-        number = len(self.tasks) + task if task < 0 else task
-        mine = ops.equal(ops.cast(x["task"], "int32"), number)
-        kept = ops.cast(mine, "float32")
-        labels = ops.where(mine, ops.cast(y, "int32"), 0)
-        return labels, y_pred, kept if weights is None else kept * ops.cast(weights, "float32")
+
+def _source(data: Any) -> tuple[Any, Any, Any]:
+    """Images, labels and weights of an old task."""
+    if not isinstance(data, (tuple, list)):
+        return data, None, None
+    if len(data) not in (2, 3):
+        raise ValueError(
+            "`old_data` must be (images, labels), (images, labels, weights) or a tf.data.Dataset. "
+            f"Received: a {type(data).__name__} of {len(data)}"
+        )
+    return data[0], data[1], data[2] if len(data) == 3 else None
 
 
-def _pair(data: Any) -> tuple[Any, Any]:
-    if isinstance(data, (tuple, list)):
-        if len(data) != 2:
-            raise ValueError(
-                "`old_data` must be (images, labels) or a data set. Received: a "
-                f"{type(data).__name__} of {len(data)}"
-            )
-        return data[0], data[1]
-    return data, None
+def _split(data: tuple[Any, Any, Any], share: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The data to learn from, and the last ones, to validate with."""
+    check_number("validation_split", share, 0, below=1)
+    if not all(one is None or hasattr(one, "shape") for one in data):
+        raise ValueError(
+            "validation_split needs arrays: give validation_data. Received: a "
+            f"{type(data[0]).__name__}"
+        )
+    count = len(data[0])
+    at = int(count * (1 - share))
+    if not 0 < at < count:
+        raise ValueError(
+            f"validation_split must leave images to learn from and to validate with. Received: "
+            f"{share} of {count} images"
+        )
+    first = tuple(None if one is None else one[:at] for one in data)
+    return first, tuple(None if one is None else one[at:] for one in data)
 
 
 def _listed(metrics: Any) -> list[Any]:

@@ -358,20 +358,6 @@ def test_the_weight_of_the_old_task_can_be_changed():
     assert losses[1] == 0
 
 
-def test_joint_training_learns_each_task_by_its_own_head():
-    method = JointTraining(network(dropout=0.0), 3, warmup_epochs=0)
-    method.compile(keras.optimizers.SGD(0.0), metrics=["accuracy"])
-    history = fit(method, epochs=1).history
-    answers = method.predict(X, verbose=0)["new"]
-    assert history["accuracy"][0] == pytest.approx((answers.argmax(1) == Y).mean(), abs=1e-6)
-    with pytest.raises(ValueError, match=r"data of the old tasks \['old'\]. Received: \[\]"):
-        method.fit(X, Y)
-    with pytest.raises(ValueError, match=r"labels of 'old' must be from 0 to 3.*0 to 9"):
-        method.fit(X, Y, old_data=(X_OLD, np.arange(40) % 10))
-    with pytest.raises(ValueError, match=r"shape \(8, 8, 3\).*Received: \(9, 9, 3\)"):
-        method.fit(X, Y, old_data=(np.zeros((4, 9, 9, 3)), np.zeros(4, int)))
-
-
 def test_class_and_sample_weights_count():
     method = compiled(FineTuning(network(dropout=0.0), 3, warmup_epochs=0), rate=0.0)
     method.compile(keras.optimizers.SGD(0.0))

@@ -6,10 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_cnn_classics.data.interleaved import interleaved
 from keras_cnn_classics.data.recorded import Recorded, UnknownImageError, joined
 from keras_cnn_classics.transfer import FeatureExtraction, LearningWithoutForgetting, responses
-from tests.transfer.networks import X_OLD, Y_OLD, X, Y, network
+from tests.transfer.networks import X, Y, network
 
 tf = pytest.importorskip("tensorflow")
 
@@ -147,27 +146,3 @@ def test_a_stale_or_damaged_cache(tmp_path):
     file.write_bytes(content)
     with pytest.raises(ValueError, match=r"holds no features, or is damaged.*delete it"):
         fit(0)
-
-
-@pytest.mark.parametrize("kind", ["array", "dataset"])
-def test_tasks_take_turns(kind):
-    if kind == "array":
-        batches = interleaved([(X_OLD, Y_OLD), (X, Y)], 10, seed=4)
-        found = [batches[i] for i in range(len(batches))]
-    else:
-        batches = interleaved([(data_set(X_OLD, Y_OLD), None), (data_set(), None)], 10)
-        found = list(batches)
-    tasks = [set(np.asarray(x["task"]).tolist()) for x, _ in found]
-    assert tasks == [{0}, {1}] * 5  # as many batches of each as the new one has
-    new = np.concatenate([np.asarray(x["images"]) for x, _ in found[1::2]])
-    np.testing.assert_array_equal(np.sort(new.ravel()), np.sort(X.ravel()))
-    if kind == "array":
-        before = [np.asarray(x["images"]) for x, _ in found]
-        batches.epoch = 1
-        after = [np.asarray(batches[i][0]["images"]) for i in range(len(batches))]
-        assert not np.array_equal(before[1], after[1])
-        # 50 images of the 40 old ones were shown, and the next epoch goes on where it ended.
-        shown = np.concatenate([before[8], after[0], after[2], after[4]])
-        np.testing.assert_array_equal(np.sort(shown.ravel()), np.sort(X_OLD.ravel()))
-    with pytest.raises(ValueError, match="both be arrays"):
-        interleaved([(X_OLD, Y_OLD), (data_set(), None)], 10)
