@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -61,3 +62,24 @@ class Position:
             elif count:
                 self.epoch, self.step = self.epoch + 1, 0
             return taken
+
+
+class Positions:
+    """The positions of data sets that are read together.
+
+    A step of training is not one of each of several sets. So they begin an epoch at its beginning:
+    what was seen of it is read again by whoever skips it.
+
+    Args:
+        places: Positions.
+        first: The epoch of theirs that stands for epoch 0.
+    """
+
+    def __init__(self, places: Sequence[Position], first: int = 0) -> None:
+        self.position = self
+        self._places, self._first = places, first
+
+    def seek(self, epoch: int, step: int = 0, *, hold: bool = False) -> None:
+        """As `Position.seek`."""
+        for place in self._places:
+            place.seek(self._first + epoch, step if len(self._places) == 1 else 0, hold=hold)

@@ -9,13 +9,14 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import keras
 import numpy as np
 
+from keras_cnn_classics.data.position import Positions
 from keras_cnn_classics.training import _snapshot
 from keras_cnn_classics.training._callback import Callback, entered
 from keras_cnn_classics.training._files import SCRATCH
@@ -61,7 +62,8 @@ class TrainingState(Callback):
 
     Args:
         folder: Where to keep the states; made if it is not there. One run needs one folder.
-        data: What the model is trained on, if it can seek: `data.load(...)`.
+        data: What the model is trained on, if it can seek: `data.load(...)`, or a list of several
+            that are read together, as for `transfer.JointTraining`.
         save_freq: `"epoch"`, or also after so many steps of an epoch.
 
     A run that consists of several calls of `fit`, with other optimizers or layers that learn, sets
@@ -85,7 +87,7 @@ class TrainingState(Callback):
     def __init__(
         self,
         folder: str | os.PathLike[str],
-        data: Data | None = None,
+        data: Data | Sequence[Data] | None = None,
         save_freq: str | int = "epoch",
     ) -> None:
         super().__init__()
@@ -95,11 +97,14 @@ class TrainingState(Callback):
             )
         if not isinstance(folder, (str, os.PathLike)):
             raise ValueError(f"`folder` must be a path. Received: {folder!r}")
-        if data is not None and not hasattr(data, "position"):
+        several = list(data) if isinstance(data, (list, tuple)) else [data]
+        if data is not None and not all(hasattr(one, "position") for one in several):
             raise ValueError(
                 "`data` must have a `position` to seek, as data.load(...) has. Received: "
                 f"{type(data).__name__}. Leave it out for other data."
             )
+        if isinstance(data, (list, tuple)):
+            data = Positions([one.position for one in data])
         self.folder, self.data, self.save_freq = Path(folder), data, save_freq
         self.part = 0
         self.latest: Path | None = None

@@ -20,6 +20,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_cnn_classics.data.position import Positions
 from keras_cnn_classics.data.recorded import batches_of
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._callback import Callback
@@ -511,22 +512,6 @@ class _Watch(Callback):
         return statistics.median(found[1:] or found or self.epochs.values())
 
 
-class _Position:
-    """Where the data of a training begin: each seed has epochs, and so an order, of its own.
-
-    Data that are read in turn begin each epoch at its beginning: what a training that goes on has
-    seen of it is read again and left out.
-    """
-
-    def __init__(self, first: int, places: Sequence[Any]) -> None:
-        self.position = self
-        self._first, self._places = first, places
-
-    def seek(self, epoch: int, step: int = 0, *, hold: bool = False) -> None:
-        for place in self._places:
-            place.seek(self._first + epoch, step if len(self._places) == 1 else 0, hold=hold)
-
-
 def _done(place: Path | None, seed: int) -> dict[str, Any] | None:
     """What was measured of a training that is finished."""
     if place is None:
@@ -564,7 +549,8 @@ def _run(
     learner.compile(scaled(pattern, rate))
     sources = [new, old] if method.old_data and old is not None else [new]
     places = [one.place for one in sources if one.place is not None]
-    position = _Position(seed * epochs, places) if places else None
+    # Each seed has epochs, and so an order, of its own.
+    position = Positions(places, seed * epochs) if places else None
     if position is not None:
         position.seek(0)
     # Data sets come shuffled; features are arrays again.

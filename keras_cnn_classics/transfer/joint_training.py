@@ -8,7 +8,9 @@ from typing import Any
 import keras
 
 from keras_cnn_classics.data.interleaved import interleaved
+from keras_cnn_classics.data.loading import ImageData
 from keras_cnn_classics.training._arguments import check_number
+from keras_cnn_classics.training.training_state import TrainingState
 from keras_cnn_classics.transfer.learner import Learner, loss_of
 from keras_cnn_classics.transfer.staged import Stage, listed
 
@@ -143,6 +145,12 @@ class JointTraining(Learner):
             (x, y, sample_weight), kwargs["validation_data"] = _split(
                 (x, y, sample_weight), validation_split
             )
+        for state in listed(kwargs.get("callbacks")):
+            if isinstance(state, TrainingState) and isinstance(state.data, ImageData):
+                raise ValueError(
+                    "A step of joint training is not one of the new data: give TrainingState all "
+                    "data, as TrainingState(folder, [new, old])."
+                )
         seed = int(keras.random.randint((), 0, 2**31 - 1))
         # Before the warm-up, so that data of the wrong kind do not come to light after it.
         batches = interleaved(

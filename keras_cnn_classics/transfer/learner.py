@@ -255,12 +255,13 @@ def check_data(x: Any, y: Any, network: Any, task: str) -> None:
         shape = spec[0].shape if hasattr(spec[0], "shape") else None
         if shape is not None and shape.rank is not None:
             _check_shape(tuple(shape), expected)
-        if int(x.cardinality()) == 0:
+        batch = next(iter(x.take(1)), None)
+        if batch is None:
             raise ValueError(
                 "The data give no batches: there are fewer images than in one batch, and those are "
                 "dropped. Take a smaller batch size."
             )
-        _check_labels(as_array(next(iter(x.take(1)))[1]), network, task)
+        _check_labels(as_array(batch[1]), network, task)
         return
     if hasattr(x, "shape"):
         _check_shape(tuple(x.shape), expected)
