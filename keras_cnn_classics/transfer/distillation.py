@@ -255,9 +255,9 @@ class Distillation(StagedModel):
         return super().compute_metrics(x, y, answers, sample_weight)
 
     def get_metrics_result(self) -> dict[str, Any]:
-        # Keras makes the variables of what measures by labels when it sees the first ones.
-        made = all(one.variables for one in self.metrics)
-        return dict(super().get_metrics_result()) if made else self._losses_alone()
+        # Keras builds what measures by labels when it sees the first ones.
+        built = all(getattr(one, "built", True) for one in self.metrics)
+        return dict(super().get_metrics_result()) if built else self._losses_alone()
 
     def _losses_alone(self) -> dict[str, Any]:
         means = (one for one in self.metrics if isinstance(one, keras.metrics.Mean))
