@@ -62,7 +62,8 @@ class Distillation(StagedModel):
             that the shares stay the same at any temperature. Defaults to `True`.
         mean: What is averaged over several teachers: `"probabilities"`, at the temperature, or
             `"logits"`.
-        hints: Names of pairs of layers, the teacher's as keys and the student's as values.
+        hints: Names of pairs of layers, the teacher's as keys and the student's as values. A model
+            in a model is one layer.
         hint_weight: Weight of the hints. Defaults to `1`.
         hint_epochs: Epochs at the start in which the student's layers up to the hints learn by them
             alone; afterwards these do not count any more, as in FitNets. Defaults to `0`: they
