@@ -12,6 +12,7 @@ from keras import layers, ops
 from keras_cnn_classics.data.recorded import Recorded, joined
 from keras_cnn_classics.training import distribution
 from keras_cnn_classics.training._arguments import check_number
+from keras_cnn_classics.training._layers import layers_of
 from keras_cnn_classics.training.scalars import LiveScalars, Scalar, keep_live
 from keras_cnn_classics.transfer import heads as _heads
 from keras_cnn_classics.transfer import responses
@@ -61,7 +62,8 @@ class Distillation(StagedModel):
             that the shares stay the same at any temperature. Defaults to `True`.
         mean: What is averaged over several teachers: `"probabilities"`, at the temperature, or
             `"logits"`.
-        hints: Names of pairs of layers, the teacher's as keys and the student's as values.
+        hints: Names of pairs of layers, the teacher's as keys and the student's as values. A model
+            in a model is one layer.
         hint_weight: Weight of the hints. Defaults to `1`.
         hint_epochs: Epochs at the start in which the student's layers up to the hints learn by them
             alone; afterwards these do not count any more, as in FitNets. Defaults to `0`: they
@@ -160,11 +162,11 @@ class Distillation(StagedModel):
         self.soft_loss = keras.metrics.Mean("soft_loss")
         self.live_scalars = LiveScalars()
         keep_live(self, [self.alpha, self.soft.temperature])
-        first = self._teachers[0]
-        wanted = {name: first.get_layer(name).output for name in options["hints"]}
-        self._hinting = keras.Model(first.input, wanted, name="hints") if wanted else None
+        first, self._hinting = self._teachers[0], None
+        if options["hints"]:
+            wanted = {_regressor_of(name): _output_of(first, name) for name in options["hints"]}
+            self._hinting = keras.Model(first.input, {_ANSWERS: first.output, **wanted})
         self._recorded = Recorded(self._compute)
-        self._labelled = True
 
     def _compute(self, images: Any) -> dict[str, Any]:
         found = [
@@ -191,10 +193,10 @@ class Distillation(StagedModel):
         if not start or not self._options["hints"]:
             return [Stage("distillation", everything)]
         hinted = {name: out for name, out in self.network.output.items() if name != _ANSWERS}
-        part = set(map(id, keras.Model(self.network.input, hinted).layers))
-        regressors = {f"{name}_regressor" for name in hinted}
+        part = set(map(id, layers_of(keras.Model(self.network.input, hinted))))
         before = [layer for layer in everything if id(layer) in part]
-        student = [layer for layer in everything if layer.name not in regressors]
+        regressors = set(map(id, map(self.network.get_layer, hinted)))
+        student = [layer for layer in everything if id(layer) not in regressors]
         return [Stage("hints", before), Stage("distillation", student, start)]
 
     @property
@@ -216,13 +218,9 @@ class Distillation(StagedModel):
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         check_data(x, y, self.network, _ANSWERS)
-        self._labelled = y is not None or _has_labels(x)
         return super().fit(x, y, *args, **kwargs)
 
     def _compile(self, arguments: dict[str, Any]) -> None:
-        if not self._labelled:  # there is nothing to measure by
-            # With `None`, Keras would keep the metrics of the last time.
-            arguments = {**arguments, "metrics": [], "weighted_metrics": None}
         super()._compile(with_accuracy_of(self._form, arguments))
 
     def compute_loss(
@@ -235,12 +233,15 @@ class Distillation(StagedModel):
     ) -> Any:
         answers = y_pred[_ANSWERS] if isinstance(y_pred, dict) else y_pred
         penalties = self._penalties()
-        total = penalties
+        total, given = penalties, None
         if isinstance(y_pred, dict):
-            total = total + self._options["hint_weight"] * self._hint_loss(x, y_pred, sample_weight)
+            assert self._hinting is not None
+            given = self._hinting(_sized(x, self._hinting), training=False)
+            hint = self._hint_loss(given, y_pred, sample_weight)
+            total = total + self._options["hint_weight"] * hint
             if self.stage.name == "hints":
                 return total
-        soft = self.soft(self._soft_answers(x), answers, sample_weight)
+        soft = self.soft(self._soft_answers(x, given), answers, sample_weight)
         self.soft_loss.update_state(unscaled(soft))
         if y is None:
             return total + soft
@@ -250,14 +251,18 @@ class Distillation(StagedModel):
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         if y is None:
-            return self.get_metrics_result()
+            return self._losses_alone()
         answers = y_pred[_ANSWERS] if isinstance(y_pred, dict) else y_pred
         return super().compute_metrics(x, y, answers, sample_weight)
 
     def get_metrics_result(self) -> dict[str, Any]:
-        if self._labelled:
-            return dict(super().get_metrics_result())
-        return {one.name: one.result() for one in self.metrics if one.variables}
+        # Keras builds what measures by labels when it sees the first ones.
+        built = all(getattr(one, "built", True) for one in self.metrics)
+        return dict(super().get_metrics_result()) if built else self._losses_alone()
+
+    def _losses_alone(self) -> dict[str, Any]:
+        means = (one for one in self.metrics if isinstance(one, keras.metrics.Mean))
+        return {one.name: one.result() for one in means}
 
     def _penalties(self) -> Any:
         """The student's own losses, as TensorFlow's replicas share them."""
@@ -266,18 +271,18 @@ class Distillation(StagedModel):
             return found / distribution.replicas()
         return found
 
-    def _soft_answers(self, x: Any) -> Any:
-        """The teachers' answers as scores of one teacher."""
+    def _soft_answers(self, x: Any, given: Any) -> Any:
+        """The teachers' answers as scores of one teacher; the first one's may be given."""
         if isinstance(x, dict):
             each = x["answers"][_SCORES]
         else:
+            found = [] if given is None else [given[_ANSWERS]]
+            others = self._teachers[len(found) :]
+            found += [one(_sized(x, one), training=False) for one in others]
             each = ops.stack(
                 [
-                    scores(
-                        ops.cast(one(_sized(x, one), training=False), "float32"),
-                        _form(one),
-                    )
-                    for one in self._teachers
+                    scores(ops.cast(answers, "float32"), _form(one))
+                    for answers, one in zip(found, self._teachers, strict=True)
                 ],
                 axis=1,
             )
@@ -290,16 +295,13 @@ class Distillation(StagedModel):
         form = "sigmoid" if self._form == "sigmoid" else "softmax"
         return temperature * scores(ops.mean(soften(each / temperature), axis=1), form)
 
-    def _hint_loss(self, x: Any, y_pred: Any, sample_weight: Any) -> Any:
-        assert self._hinting is not None
-        wanted = self._hinting(_sized(images_of(x), self._hinting), training=False)
+    def _hint_loss(self, given: Any, y_pred: Any, sample_weight: Any) -> Any:
         half = keras.losses.MeanSquaredError()
         total: Any = 0.0
-        for name, target in wanted.items():
-            rows = (ops.shape(target)[0], -1)
-            total = total + 0.5 * half(
-                ops.reshape(target, rows), ops.reshape(y_pred[name], rows), sample_weight
-            )
+        for name in map(_regressor_of, self._options["hints"]):
+            rows = (ops.shape(given[name])[0], -1)
+            target, found = (ops.reshape(one[name], rows) for one in (given, y_pred))
+            total = total + 0.5 * half(target, found, sample_weight)
         return total
 
     def _fit_stage(self, x: Any, y: Any, **kwargs: Any) -> Any:
@@ -342,14 +344,6 @@ class Distillation(StagedModel):
             "squared": self.soft.squared,
             **self._options,
         }
-
-
-def _has_labels(x: Any) -> bool:
-    """Whether batches have labels, as far as it is known."""
-    spec = getattr(x, "element_spec", None)
-    if spec is None:
-        return not hasattr(x, "shape")
-    return isinstance(spec, tuple) and len(spec) > 1
 
 
 def _form(model: keras.Model) -> str:
@@ -400,23 +394,33 @@ def _sized(images: Any, teacher: keras.Model) -> Any:
 
 
 def _with_hints(student: keras.Model, teacher: keras.Model, hints: Mapping[str, str]) -> Any:
-    """The student with an output for each hint, by the name of the teacher's layer."""
+    """The student with an output for each hint, by the name of its regressor."""
     outputs = {_ANSWERS: student.output}
     for theirs, ours in hints.items():
         target, guided = _output_of(teacher, theirs), _output_of(student, ours)
-        regressor = _regressor(target.shape, guided.shape, f"{theirs}_regressor", theirs, ours)
-        outputs[theirs] = regressor(guided)
+        name = _regressor_of(theirs)
+        regressor = _regressor(target.shape, guided.shape, name, theirs, ours)
+        outputs[name] = regressor(guided)
     return keras.Model(student.input, outputs, name=student.name)
 
 
+def _regressor_of(theirs: str) -> str:
+    return f"{theirs}_regressor"
+
+
 def _output_of(model: keras.Model, name: str) -> Any:
-    try:
-        return model.get_layer(name).output
-    except ValueError:
-        names = ", ".join(layer.name for layer in model.layers)
-        raise ValueError(
-            f"{model.name!r} has no layer {name!r} for a hint. Its layers are: {names}."
-        ) from None
+    """What a layer gives where it is called in a model."""
+    for layer in model.layers:
+        if layer.name == name:
+            return layer._inbound_nodes[0].output_tensors[0]
+        if any(inner.name == name for inner in layers_of(layer)):
+            raise ValueError(
+                f"The layer {name!r} lies within {layer.name!r}, out of reach of a hint. Take "
+                f"{layer.name!r} as a whole; or, if it is a model in the model, build on its own "
+                f"input and output instead of calling it: x = {layer.name}.output."
+            )
+    names = ", ".join(layer.name for layer in model.layers)
+    raise ValueError(f"{model.name!r} has no layer {name!r} for a hint. Its layers are: {names}.")
 
 
 def _regressor(target: Any, guided: Any, name: str, theirs: str, ours: str) -> Any:

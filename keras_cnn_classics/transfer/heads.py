@@ -27,6 +27,27 @@ _PASSED = (
     layers.GlobalAveragePooling2D,
     layers.GlobalMaxPooling2D,
 )
+# Layers and operations, by name as those of keras.ops have no class that is public: what decides
+# the form of answers, and what leaves answers of some forms in it.
+_DECIDING = {"Softmax": "softmax", "Sigmoid": "sigmoid", "EuclideanRBF": "linear"}
+_KEPT = {
+    name: forms
+    for forms, names in (
+        (
+            FORMS,
+            "Activation AdaptiveAveragePooling Average AveragePooling2D Cast Dropout Flatten "
+            "GlobalAveragePooling1D GlobalAveragePooling2D Identity Mean Permute ReLU Relu "
+            "Reshape SpatialDropout2D Squeeze StopGradient",
+        ),
+        (("sigmoid", "linear"), "Concatenate GlobalMaxPooling2D Maximum"),
+        (
+            ("linear",),
+            "Add BatchNormalization Divide GetItem LayerNormalization Multiply Rescaling Subtract "
+            "TrueDivide",
+        ),
+    )
+    for name in names.split()
+}
 
 
 @dataclass(frozen=True)
@@ -97,19 +118,50 @@ def form_of(output: Any) -> str:
     """What kind of answers a symbolic output holds: one of `FORMS`.
 
     Raises:
-        ValueError: For the answers of another activation, which no loss of classes fits.
+        ValueError: For the answers of another activation, which no loss of classes fits, and for
+            those of a layer or an operation that may be of any kind.
     """
-    layer = output._keras_history.operation
-    if isinstance(layer, layers.Softmax):
-        return "softmax"
-    activation = getattr(layer, "activation", None) or keras.activations.linear
-    name = getattr(activation, "__name__", type(activation).__name__)
-    if name not in FORMS:
+    return _forming(output)[1]
+
+
+def _forming(output: Any) -> tuple[Any, str]:
+    """The layer or operation that decides the form of an output, and the form."""
+    operation, node, index = output._keras_history
+    if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
+        return _forming(operation.outputs[index])
+    layer = operation
+    while isinstance(layer, layers.Wrapper):
+        layer = layer.layer
+    kinds = _kinds(layer)
+    form = next((_DECIDING[kind] for kind in kinds if kind in _DECIDING), None)
+    if form is None and hasattr(layer, "activation"):
+        activation = layer.activation or keras.activations.linear
+        form = getattr(activation, "__name__", type(activation).__name__).lower()
+        if form not in (*FORMS, "relu"):
+            raise ValueError(
+                f"The answers of {layer.name!r} go through {form!r}: they are neither "
+                "probabilities (softmax, sigmoid) nor scores (no activation)."
+            )
+        if form in ("linear", "relu"):  # relu leaves probabilities as they are
+            form = None if isinstance(layer, layers.Activation) else "linear"
+    if form is not None:
+        return operation, form
+    kept = next((_KEPT[kind] for kind in kinds if kind in _KEPT), ())
+    found = [_forming(x) for x in operation._inbound_nodes[node].input_tensors] if kept else []
+    if len({form for _, form in found}) != 1 or found[0][1] not in kept:
         raise ValueError(
-            f"The answers of {layer.name!r} go through {name!r}: they are neither probabilities "
-            "(softmax, sigmoid) nor scores (no activation)."
+            f"It cannot be told whether {operation.name!r} ({type(layer).__name__}) gives "
+            "probabilities or scores. Let it give scores, and end the model in "
+            "keras.layers.Softmax() or, for several labels at once, in "
+            "keras.layers.Activation('sigmoid')."
         )
-    return name
+    return found[0]
+
+
+def _kinds(layer: Any) -> list[str]:
+    """The names of the classes that a layer or operation is of, those of Keras and of ours."""
+    ours = ("keras.", "keras_cnn_classics.")
+    return [kind.__name__ for kind in type(layer).__mro__ if kind.__module__.startswith(ours)]
 
 
 def find_head(output: Any, first: str | None = None) -> Head:
@@ -147,7 +199,7 @@ def find_head(output: Any, first: str | None = None) -> Head:
             size = getattr(layer, "units", None) or getattr(layer, "filters", None)
             if isinstance(layer, (layers.Dense, layers.Conv2D)) and size == output.shape[-1]:
                 break
-            if not isinstance(layer, _PASSED):
+            if not isinstance(layer, _PASSED) and _kinds(layer)[0] not in _DECIDING:
                 raise _unrecognised(output, first, seen)
         tensor = inputs[0]
     form_of(output)
@@ -268,22 +320,25 @@ def new_head(
         last = next((x for x in reversed(like.layers) if _sized(x, like.classes)), None)
     if like is None or last is None or hidden is not None:
         return _dense_head(features, task, classes, hidden, form)
+    ending = like.layers[-1] if like.form == "linear" else _forming(like.output)[0]
     x, copied = features, []
     for layer in like.layers:
         own = layer.name.removeprefix(like.prefix)
-        config = {**layer.get_config(), "name": f"{task}_{own}", "trainable": True}
+        config = {**layer.get_config(), "name": f"{task}_{own}"}
+        if isinstance(layer, layers.Layer):  # no operation of keras.ops
+            config["trainable"] = True
         if layer is last:
             config["units" if "units" in config else "filters"] = classes
             config |= {"kernel_initializer": "glorot_uniform", "bias_initializer": "zeros"}
         if isinstance(layer, layers.Reshape):
             shape = config["target_shape"]
             config["target_shape"] = tuple(classes if n == like.classes else n for n in shape)
-        if layer is like.layers[-1] and form != like.form:
+        if layer is ending and form != like.form:
             new = _ending(layer, config, form)
         else:
             new = type(layer).from_config(config)
         x = new(x)
-        if layer is not last and layer.weights:
+        if layer is not last and getattr(layer, "weights", None):
             copied.append((new, layer))
     for new, old in copied:
         new.set_weights(old.get_weights())
@@ -296,9 +351,9 @@ def _sized(layer: Any, classes: int) -> bool:
 
 
 def _ending(layer: Any, config: dict[str, Any], form: str) -> Any:
-    """A layer like the last one of a head, for answers of another form."""
-    if isinstance(layer, layers.Softmax):
-        return layers.Activation(form, name=config["name"], dtype=config["dtype"])
+    """A layer like the one that decides the form of a head, for answers of another form."""
+    if _DECIDING.keys() & _kinds(layer):
+        return layers.Activation(form, name=config["name"], dtype=config.get("dtype"))
     if "activation" not in config:
         raise ValueError(
             f"The head ends in {layer.name!r}, a {type(layer).__name__}, whose answers cannot be "
@@ -376,15 +431,17 @@ def expanded(features: Any, task: str, units: int, seed: int) -> Any:
             seen = layers.Concatenate(name=f"{task}_{layer.name}_inputs")([old, new])
         new = more(seen if dense else new)
         if dense:
-            _copy_units(layer, more, rng)
+            drawn = rng.integers(0, layer.units, units)
+            _copy_units(layer, more, drawn)
+        else:  # what batch normalization knows of the units
+            more.set_weights([weights[drawn] for weights in layer.get_weights()])
         old = output
     return layers.Concatenate(name=f"{task}_features")([old, new])
 
 
-def _copy_units(layer: Any, more: Any, rng: np.random.Generator) -> None:
+def _copy_units(layer: Any, more: Any, drawn: np.ndarray) -> None:
     """Gives a dense layer the weights of another's units; further inputs begin with 0."""
     weights = layer.get_weights()
-    drawn = rng.integers(0, weights[0].shape[1], more.units)
     kernel = np.zeros(more.kernel.shape, weights[0].dtype)
     kernel[: len(weights[0])] = weights[0][:, drawn]
     more.set_weights([kernel, *(bias[drawn] for bias in weights[1:])])

@@ -368,7 +368,7 @@ def _first(output: Any, first: str | None, task: str) -> str | None:
 
 def _owned(output: Any, first: str | None, task: str) -> list[str]:
     found = _heads.find_head(output, _first(output, first, task))
-    return [layer.name for layer in found.layers if layer.weights]
+    return [layer.name for layer in found.layers if getattr(layer, "weights", None)]
 
 
 def rates_by_depth(layers: list[Any], decay: float) -> dict[tuple[str, ...], float]:

@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 from keras import layers
 
+from keras_cnn_classics.training import TrainingState
+from keras_cnn_classics.training._layers import outputs_through
 from keras_cnn_classics.transfer import Distillation
-from tests.transfer.networks import X_OLD, Y_OLD, network, weights_of
+from tests.transfer.networks import SHAPE, X_OLD, Y_OLD, network, weights_of
+from tests.transfer.test_methods import Kill, Killed
 
 X, Y = X_OLD, Y_OLD
 
@@ -79,6 +82,37 @@ def test_an_ensemble(mean):
     assert loss_of(made, X, Y) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("mean", ["probabilities", "logits"])
+@pytest.mark.parametrize("how", ["recorded", "live"])
+def test_steps_by_an_ensemble_by_hand(mean, how):
+    """Descent of a linear student, with the gradients written out."""
+    teachers = [network(seed=1), network(seed=2, activation=None)]
+    inputs = keras.Input(SHAPE)
+    outputs = layers.Dense(4, name="scores")(layers.Flatten()(inputs))
+    small = keras.Model(inputs, outputs)
+    kernel, bias = small.get_weights()
+    each = [np.log(teachers[0].predict(X, verbose=0)), teachers[1].predict(X, verbose=0)]
+    if mean == "probabilities":
+        target = (softmax(each[0] / 3) + softmax(each[1] / 3)) / 2
+    else:
+        target = softmax((each[0] + each[1]) / 2 / 3)
+    rate, alpha, flat = 0.1, 0.6, X.reshape(len(X), -1)
+    for _ in range(2):
+        for part in (slice(0, 16), slice(16, 32), slice(32, 40)):
+            x = flat[part]
+            z = x @ kernel + bias
+            soft = (softmax(z / 3) - target[part]) / 3
+            hard = softmax(z) - np.eye(4)[Y[part]]
+            gradient = (alpha * 9 * soft + (1 - alpha) * hard) / len(x)
+            kernel, bias = kernel - rate * x.T @ gradient, bias - rate * gradient.sum(0)
+    made = Distillation(small, teachers, temperature=3, alpha=alpha, mean=mean, responses=how)
+    made.compile(keras.optimizers.SGD(rate))
+    made.fit(X, Y, batch_size=16, epochs=2, shuffle=False, verbose=0)
+    found = weights_of(made.network, "scores")
+    np.testing.assert_allclose(found["scores/kernel"], kernel, atol=1e-5)
+    np.testing.assert_allclose(found["scores/bias"], bias, atol=1e-5)
+
+
 def test_several_labels_at_once():
     teacher, small = network("sigmoid"), student("sigmoid")
     labels = np.random.default_rng(0).integers(0, 2, (len(X), 4)).astype("float32")
@@ -114,7 +148,7 @@ def test_hints_pull_a_layer_and_then_no_more():
     for key, value in weights_of(made.network, "scores").items():
         np.testing.assert_array_equal(value, before[key])  # it is behind the hint
     target, found = between.predict(X, verbose=0), made.network.predict(X, verbose=0)
-    expected = 0.5 * ((target - found["block2_conv"]) ** 2).mean()
+    expected = 0.5 * ((target - found["block2_conv_regressor"]) ** 2).mean()
     assert history["loss"][-1] == pytest.approx(expected, rel=0.2)
     regressor = weights_of(made.network, "block2_conv_regressor")
     made.fit(X, Y, epochs=10, initial_epoch=8, verbose=0)
@@ -123,6 +157,108 @@ def test_hints_pull_a_layer_and_then_no_more():
     assert {layer.name for layer in made.export_model().layers} == {
         layer.name for layer in Distillation(small, teacher).export_model().layers
     }
+
+
+def nested(activation=None):
+    """A model in a model, as the guides of Keras build them."""
+    inner = student()
+    trunk = keras.Model(inner.input, inner.get_layer("averages").output, name="trunk")
+    inputs = keras.Input(SHAPE)
+    x = layers.Rescaling(2.0, name="scale")(inputs)
+    return keras.Model(inputs, layers.Dense(4, activation, name="last")(trunk(x)), name="outer")
+
+
+def test_hints_on_models_in_a_model():
+    made = Distillation(nested(), nested("softmax"), hints={"trunk": "trunk"}, hint_epochs=1)
+    made.compile(keras.optimizers.SGD(0.5))
+    before = weights_of(made.network, "small", "last")
+    made.fit(X, Y, verbose=0)
+    after = weights_of(made.network, "small", "last")
+    moved = {key.split("/")[0] for key in before if not np.array_equal(before[key], after[key])}
+    assert (made.stage.name, moved) == ("hints", {"small"})
+    within = "'small' lies within 'trunk', out of reach of a hint.*x = trunk.output"
+    for hints in ({"small": "scale"}, {"scale": "small"}):
+        with pytest.raises(ValueError, match=within):
+            Distillation(nested(), nested(), hints=hints)
+
+
+def test_a_hint_of_a_layer_that_is_called_as_an_output_is():
+    inputs = keras.Input(SHAPE)
+    x = layers.Dense(6, name="answers")(layers.Flatten()(inputs))
+    teacher = keras.Model(inputs, layers.Dense(4, "softmax")(x))
+    made = Distillation(student(), teacher, hints={"answers": "averages"})
+    made.compile("sgd")
+    made.fit(X, Y, verbose=0)
+    assert made.predict(X, verbose=0).shape == (len(X), 4)
+    assert made.export_model().layers[-1].name == "scores"
+
+
+def test_one_pass_of_the_teacher_gives_answers_and_hints():
+    made = Distillation(student(), network(), hints={"block2_conv": "small"})
+    still(made)
+    calls = []
+
+    def counted(layer, compute):
+        calls.append(layer.name)
+        return compute()
+
+    guided = made(X, training=True)
+    with outputs_through([made._teachers[0].get_layer("block1_conv")], counted):
+        made.compute_loss(X, Y, guided)
+    assert calls == ["block1_conv"]
+
+
+def test_images_without_labels_beside_some_with():
+    made = Distillation(student(), network())
+    made.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
+    history = made.fit(X, epochs=2, verbose=0, validation_data=(X, Y)).history
+    losses = {"loss", "soft_loss"}
+    assert set(history) == {*losses, "val_loss", "val_soft_loss", "val_accuracy"}
+    right = (made.predict(X, verbose=0).argmax(1) == Y).mean()
+    assert history["val_accuracy"][-1] == pytest.approx(right)
+    assert set(made.evaluate(X, verbose=0, return_dict=True)) == losses
+    assert made.evaluate(X, Y, verbose=0, return_dict=True)["accuracy"] == pytest.approx(right)
+    assert set(made.fit(X, Y, verbose=0).history) == {*losses, "accuracy"}
+
+
+HINTED = {"hints": {"block2_conv": "small"}, "hint_epochs": 1}
+
+
+@pytest.mark.parametrize("options", [{"responses": "recorded"}, HINTED], ids=["recorded", "hints"])
+def test_a_killed_run_goes_on(options, tmp_path):
+    def run(folder, kill=None):
+        made = Distillation(student(), network(), **options)
+        made.compile(keras.optimizers.SGD(0.05, momentum=0.9))
+        callbacks = [*([kill] if kill else []), TrainingState(tmp_path / folder, save_freq=1)]
+        history = made.fit(X, Y, batch_size=20, epochs=2, verbose=0, callbacks=callbacks)
+        return made.get_weights(), (history.epoch, history.history)
+
+    whole, expected = run("whole")
+    with pytest.raises(Killed):
+        run("part", Kill(1, 0))
+    again, history = run("part")
+    for one, other in zip(whole, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert history == expected
+
+
+def test_teachers_stay_and_files_hold_the_hints(tmp_path):
+    teachers, small = [network(seed=1), network(seed=2)], network(seed=3, dropout=0.0)
+    made = Distillation(small, teachers, hints={"block2_conv": "block2_conv"})
+    made.compile(keras.optimizers.SGD(0.05, momentum=0.9), metrics=["accuracy"])
+    made.fit(X, Y, verbose=0)
+    made.save(tmp_path / "made.keras")
+    loaded = keras.saving.load_model(tmp_path / "made.keras")
+    for one in (made, loaded):
+        one.fit(X, Y, epochs=2, initial_epoch=1, verbose=0, shuffle=False)
+    for one, other in zip(made.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    for given, *copies in zip(teachers, made._teachers, loaded._teachers, strict=True):
+        for one, *others in zip(given.weights, *(copy.weights for copy in copies), strict=True):
+            for other in others:
+                np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (one, other)))
+    first, learnt = (weights_of(model, "block1_bn") for model in (small, made.network))
+    assert not any(np.array_equal(first[key], learnt[key]) for key in first)
 
 
 def test_the_student_alone_learns(tmp_path):
@@ -178,7 +314,28 @@ def test_errors(arguments, message):
         Distillation(given.pop("student"), given.pop("teacher"), **given)
 
 
-def test_a_double_softmax_is_refused():
-    made = Distillation(student("softmax"), network())
+@pytest.mark.parametrize("behind", ["nothing", "linear", "reshape", "operation"])
+def test_a_double_softmax_is_refused(behind):
+    small = student(None if behind == "operation" else "softmax")
+    outputs = {
+        "nothing": lambda x: x,
+        "linear": layers.Activation("linear", dtype="float32"),
+        "reshape": layers.Reshape((4,)),
+        "operation": keras.ops.softmax,
+    }[behind](small.output)
+    small = keras.Model(small.input, outputs)
+    teacher = network()
+    made = Distillation(small, teacher, temperature=3, alpha=0.5, squared=False)
     with pytest.raises(ValueError, match="put a second softmax"):
         made.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    z, p = (np.log(model.predict(X, verbose=0)) for model in (small, teacher))
+    soft, hard = soft_loss(softmax(p / 3), z, 3), -z[np.arange(len(Y)), Y]
+    assert loss_of(made, X, Y) == pytest.approx((soft + hard).mean() / 2, rel=1e-4)
+
+
+def test_answers_of_a_kind_that_is_not_known():
+    small = student()
+    unknown = keras.Model(small.input, layers.Lambda(keras.ops.softmax, name="own")(small.output))
+    for pair in ((unknown, network()), (small, unknown)):
+        with pytest.raises(ValueError, match=r"'own' .Lambda. gives .* keras.layers.Softmax"):
+            Distillation(*pair)

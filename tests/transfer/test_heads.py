@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 import keras_cnn_classics as kcc
+from keras_cnn_classics.layers import EuclideanRBF
 from keras_cnn_classics.transfer import FeatureExtraction, FineTuning, LearningWithoutForgetting
 from keras_cnn_classics.transfer.heads import find_head, form_of, functional
 from tests.transfer.networks import SHAPE, X, network
@@ -53,6 +54,67 @@ def test_scores_and_probabilities(separate):
     assert form_of(keras.Model(inputs, layers.Dense(4)(inputs)).output) == "linear"
 
 
+def softmax():
+    return layers.Dense(4, "softmax")
+
+
+def scores():
+    return layers.Dense(4)
+
+
+@pytest.mark.parametrize(
+    ("form", "ending"),
+    [
+        ("softmax", lambda x: layers.Activation("linear", dtype="float32")(softmax()(x))),
+        ("softmax", lambda x: layers.Flatten()(layers.Reshape((1, 4))(softmax()(x)))),
+        ("softmax", lambda x: layers.Dropout(0.1)(layers.ReLU()(softmax()(x)))),
+        ("softmax", lambda x: layers.Average()([softmax()(x), softmax()(x)])),
+        ("softmax", lambda x: keras.Sequential([softmax(), layers.Identity()])(x)),
+        ("softmax", lambda x: keras.ops.cast(keras.ops.softmax(scores()(x)), "float32")),
+        (
+            "softmax",
+            lambda x: layers.GlobalAveragePooling1D()(softmax()(layers.Reshape((5, 1))(x))),
+        ),
+        ("sigmoid", lambda x: layers.Concatenate()([layers.Dense(1, "sigmoid")(x)] * 4)),
+        ("sigmoid", lambda x: layers.Activation(None)(keras.ops.sigmoid(scores()(x)))),
+        ("linear", lambda x: layers.Activation("linear", dtype="float32")(scores()(x))),
+        ("linear", lambda x: scores()(softmax()(x))),
+        ("linear", lambda x: scores()(x) / 2.0 + layers.BatchNormalization()(scores()(x))),
+        ("linear", lambda x: layers.Flatten()(layers.Dense(4, "relu")(x))),
+        ("linear", lambda x: layers.SpectralNormalization(scores())(x)),
+        ("linear", lambda x: EuclideanRBF(np.eye(4, 5))(x)),
+    ],
+)
+def test_the_form_is_found_behind_what_leaves_it(form, ending):
+    inputs = keras.Input((5,))
+    assert form_of(ending(inputs)) == form
+
+
+class Mine(layers.Layer):
+    def call(self, x):
+        return keras.ops.softmax(x)
+
+
+@pytest.mark.parametrize(
+    ("ending", "what"),
+    [
+        (lambda x: layers.Lambda(keras.ops.softmax, name="mine")(scores()(x)), "'mine' .Lambda."),
+        (lambda x: Mine(name="mine")(scores()(x)), "'mine' .Mine."),
+        (lambda x: layers.Add(name="sum")([softmax()(x), softmax()(x)]), "'sum' .Add."),
+        (lambda x: layers.Average(name="mean")([softmax()(x), scores()(x)]), "'mean' .Average."),
+        (lambda x: softmax()(x) / 2.0, "TrueDivide"),
+    ],
+)
+def test_answers_that_may_be_of_any_kind(ending, what):
+    inputs = keras.Input((5,))
+    with pytest.raises(
+        ValueError, match=rf"told whether .*{what}.* gives .*end the model in keras.layers.S"
+    ):
+        form_of(ending(inputs))
+    # The remedy that the message names.
+    assert form_of(layers.Softmax()(ending(inputs))) == "softmax"
+
+
 def test_a_sequential_model_and_one_without_a_head():
     inner = keras.Sequential([keras.Input((5,)), layers.Dense(6, "relu"), layers.Dense(4)])
     assert FineTuning(inner, 2).tasks == ["old", "new"]
@@ -96,6 +158,24 @@ def test_expansion_adds_units_for_the_new_task_alone():
     np.testing.assert_array_equal(bias, old[1][drawn])
     assert learner.network.get_layer("new_predictions").kernel.shape == (17, 3)
     assert learner.export_model("old").count_params() == model.count_params()
+
+
+def test_expansion_copies_what_batch_norm_knows():
+    """Net2Net's copies give what the old units give, batch normalization with them."""
+    inputs = keras.Input((6,))
+    x = inputs
+    for name in ("first", "second"):
+        x = layers.Dense(8, name=name)(x)
+        x = layers.ReLU()(layers.BatchNormalization(name=f"{name}_bn")(x))
+    model = keras.Model(inputs, layers.Dense(4, "softmax", name="last")(x))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.uniform(0.5, 2.0, w.shape) for w in model.get_weights()])
+    method = LearningWithoutForgetting(model, 3, expansion=5)
+    features = method.network.get_layer("new_features").output
+    found = keras.Model(method.network.input, features).predict(rng.normal(size=(9, 6)), verbose=0)
+    old, new = found[:, :8], found[:, 8:]
+    assert all((np.abs(old - unit[:, None]) < 1e-4).all(0).any() for unit in new.T)
+    assert new.std(0).max() > 0.1  # these are no dead units
 
 
 def conv_net():

@@ -96,13 +96,26 @@ def test_the_old_labels_are_kept_by_a_sigmoid_each():
 
 
 @pytest.mark.parametrize(
-    "ending",
-    [layers.Softmax(name="answers"), layers.Activation("softmax", name="answers")],
-    ids=["Softmax", "Activation"],
+    ("activation", "ending"),
+    [
+        (None, layers.Softmax(name="answers")),
+        (None, layers.Activation("softmax", name="answers")),
+        (None, keras.ops.softmax),
+        ("softmax", layers.Activation("linear", name="answers", dtype="float32")),
+        ("softmax", layers.Reshape((3,))),
+    ],
+    ids=["Softmax", "Activation", "keras.ops", "behind it", "Reshape"],
 )
-def test_endings_are_made_anew(ending):
-    method = transfer.FineTuning(network(None, ending=ending), 2, multi_label=True)
+def test_endings_are_made_anew(activation, ending):
+    model = network(activation, ending=ending)
+    method = transfer.FineTuning(model, 2, multi_label=True)
     assert (method.form("old"), method.form("new")) == ("softmax", "sigmoid")
+    answers = method.predict(10 * IMAGES, verbose=0)
+    np.testing.assert_allclose(answers["old"], model.predict(10 * IMAGES, verbose=0), atol=1e-6)
+    # A sigmoid of probabilities would be within 0.5 and 0.73.
+    assert answers["new"].min() < 0.4
+    again = transfer.FineTuning(model, 2)
+    np.testing.assert_allclose(again.predict(IMAGES, verbose=0)["new"].sum(1), 1, rtol=1e-5)
     with pytest.raises(ValueError, match="cannot be made those of a sigmoid"):
         transfer.FineTuning(network(None, ending=layers.Reshape((3,))), 2, multi_label=True)
 
