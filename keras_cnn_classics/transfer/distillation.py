@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import layers, ops
 
-from keras_cnn_classics.data.recorded import Recorded, joined
+from keras_cnn_classics.data.recorded import Recorded
 from keras_cnn_classics.training import distribution
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training.scalars import LiveScalars, Scalar, keep_live
@@ -27,7 +26,6 @@ from keras_cnn_classics.transfer.losses import DistillationLoss, scores
 from keras_cnn_classics.transfer.parts import train_all, weighted_layers
 from keras_cnn_classics.transfer.staged import Stage, StagedModel
 
-_LOGGER = logging.getLogger("keras_cnn_classics")
 _ANSWERS = "answers"
 _SCORES = "scores"
 
@@ -183,6 +181,14 @@ class Distillation(StagedModel):
             )
         }
 
+    def _live(self, images: Any) -> dict[str, Any]:
+        """What `_compute` gives, within a step."""
+        each = [
+            scores(ops.cast(one(_sized(images, one), training=False), "float32"), _form(one))
+            for one in self._teachers
+        ]
+        return {_SCORES: ops.stack(each, axis=1)}
+
     # -- Keras ---------------------------------------------------------------------------------
 
     def stages(self) -> Sequence[Stage]:
@@ -268,19 +274,7 @@ class Distillation(StagedModel):
 
     def _soft_answers(self, x: Any) -> Any:
         """The teachers' answers as scores of one teacher."""
-        if isinstance(x, dict):
-            each = x["answers"][_SCORES]
-        else:
-            each = ops.stack(
-                [
-                    scores(
-                        ops.cast(one(_sized(x, one), training=False), "float32"),
-                        _form(one),
-                    )
-                    for one in self._teachers
-                ],
-                axis=1,
-            )
+        each = responses.answers_of(x, self._live)[_SCORES]
         if len(self._teachers) == 1:
             return each[:, 0]
         if self._options["mean"] == "logits":
@@ -303,21 +297,9 @@ class Distillation(StagedModel):
         return total
 
     def _fit_stage(self, x: Any, y: Any, **kwargs: Any) -> Any:
-        how = self._options["responses"]
-        endless = kwargs.get("steps_per_epoch") is not None and how == "auto"
-        if how == "live" or self._hinted or endless:
-            return super()._fit_stage(x, y, **kwargs)
-        if responses.record(
-            self._recorded,
-            x,
-            batch_size=kwargs.get("batch_size"),
-            verbose=kwargs.get("verbose"),
-            what="the teacher's answers",
-        ):
-            return super()._fit_stage(joined(x, self._recorded), y, **kwargs)
-        if how == "recorded":
-            raise ValueError(responses.CHANGING)
-        _LOGGER.info("The images change or have no end: the teacher answers at each step.")
+        if not self._hinted:
+            how = self._options["responses"]
+            x = responses.with_answers(self._recorded, x, how, "the teacher's answers", kwargs)
         return super()._fit_stage(x, y, **kwargs)
 
     # -- Results -------------------------------------------------------------------------------
