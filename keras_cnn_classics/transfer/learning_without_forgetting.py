@@ -34,7 +34,8 @@ class LearningWithoutForgetting(Learner):
     heads are then old tasks, whose answers are recorded anew.
 
     Images that are augmented have no recorded answers: a copy of the old network then answers to
-    each batch as it comes. It is part of the model while it is trained, and of its file.
+    each batch as it comes, as it does to a batch with an image that was not there when answers were
+    recorded. It is part of the model while it is trained, and of its file.
 
     Args:
         model: A trained Functional or Sequential model, or one that `export_model` gave.

@@ -140,16 +140,17 @@ METHODS = {
 
 @pytest.mark.parametrize("name", METHODS)
 def test_images_that_were_not_recorded_are_answered_live(name):
-    weights = []
+    weights, begun = [], []
     for how in ("recorded", "live"):
         method = METHODS[name](how)
         method.compile(keras.optimizers.SGD(0.05, 0.9))
         keras.utils.set_random_seed(5)
         data = Turning()
         method.fit(data, epochs=3, verbose=0, shuffle=False)
-        assert data.begun == 3
+        begun.append(data.begun)
         assert len(method._recorded) == (len(X) if how == "recorded" else 0)
         weights.append(method.network.get_weights())
+    assert begun[0] == begun[1] >= 3  # some backends begin once more
     for one, other in zip(*weights, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5)
 
