@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, KeysView, Sequence
 from typing import Any
 
 import keras
@@ -12,8 +12,8 @@ import numpy as np
 Answers = dict[str, np.ndarray]
 
 
-class UnknownImageError(LookupError):
-    """An image has no recorded answer."""
+class ChangingError(ValueError):
+    """Images are others each time that the data are gone through."""
 
 
 class Recorded:
@@ -34,6 +34,16 @@ class Recorded:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def keys(self) -> KeysView[bytes]:
+        """The digests of all images."""
+        return self._rows.keys()
+
+    @property
+    def nbytes(self) -> int:
+        """What all answers take in memory."""
+        return sum(part.nbytes for parts in self._parts.values() for part in parts)
 
     def add(self, images: np.ndarray) -> int:
         """Records what is not known yet of a batch.
@@ -57,28 +67,25 @@ class Recorded:
             self._joined = {}
         return len(new)
 
-    def known(self, images: np.ndarray) -> int:
-        """How many images of a batch have been recorded."""
-        return sum(key in self._rows for key in digests(images))
+    def find(self, keys: Sequence[bytes]) -> tuple[Answers, np.ndarray]:
+        """The answers to images by their digests, and which of them are known.
 
-    def answers(self, images: np.ndarray) -> Answers:
-        """The answers to a batch; those to blanks, which stand for skipped images, are zeros.
-
-        Raises:
-            UnknownImageError: If an image was never recorded.
+        The answers to the others are zeros.
         """
-        rows = [self._rows.get(key, -1) for key in digests(images)]
-        missing = np.flatnonzero(np.array(rows) < 0)
-        if len(missing) and images[missing].any():
-            raise UnknownImageError(
-                f"{len(missing)} of {len(images)} images of a batch were not there when the "
-                "answers were recorded: they change from epoch to epoch, as augmented images do, "
-                "or are others."
-            )
+        rows = np.array([self._rows.get(key, -1) for key in keys])
+        known = rows >= 0
         found = {name: array[rows] for name, array in self._all().items()}
         for array in found.values():
-            array[missing] = 0
-        return found
+            array[~known] = 0
+        return found, known
+
+    def keep(self, keys: Collection[bytes]) -> None:
+        """Forgets all images but these."""
+        kept = {key: row for key, row in self._rows.items() if key in keys}
+        rows = list(kept.values())
+        self._parts = {name: [array[rows]] for name, array in self._all().items()}
+        self._rows = {key: i for i, key in enumerate(kept)}
+        self._joined = {}
 
     def _all(self) -> Answers:
         if not self._joined:
@@ -111,24 +118,69 @@ def batches_of(x: Any, y: Any, batch_size: int) -> Iterable[tuple[Any, ...]]:
             part = slice(start, start + batch_size)
             yield tuple(np.asarray(a[part]) for a in (x, y) if a is not None)
         return
-    batches = (x[i] for i in range(len(x))) if isinstance(x, keras.utils.PyDataset) else x
+    batches = (x[i] for i in range(x.num_batches)) if isinstance(x, keras.utils.PyDataset) else x
     for batch in batches:
         parts = batch if isinstance(batch, (tuple, list)) else (batch,)
         yield tuple(None if p is None else keras.ops.convert_to_numpy(p) for p in parts)
 
 
+def recurring(
+    x: Any, batch_size: int, known: KeysView[bytes] | None = None
+) -> Iterator[tuple[Any, ...]]:
+    """The batches (images, ...) of data that have the same images each time.
+
+    A data set is gone through for the digests of its images alone first, so that those that change
+    are found out before anything is done with them. It may leave out less than a batch of other
+    images each time, as `drop_remainder` does of shuffled ones: then a third pass gives what the
+    second one has left out.
+
+    Args:
+        x: An array of images, a `tf.data.Dataset` or a `PyDataset`, which ends.
+        batch_size: Images in a batch, for an array.
+        known: Digests of images for which nothing is to be done. If all are, there are no batches.
+
+    Raises:
+        ChangingError: If images come that were not there the first time: as many as in a batch.
+    """
+    if hasattr(x, "shape"):
+        yield from batches_of(x, None, batch_size)
+        return
+    first = {key for images, *_ in batches_of(x, None, 0) for key in digests(images)}
+    if known is not None and first <= known:
+        return
+    missing, new, size = set(first), 0, 0
+    for images, *rest in batches_of(x, None, 0):
+        keys = digests(images)
+        new, size = new + sum(key not in first for key in keys), max(size, len(keys))
+        if new >= size:
+            raise ChangingError("The images are others each time.")
+        missing.difference_update(keys)
+        yield images, *rest
+    if not missing:
+        return
+    for batch in batches_of(x, None, 0):
+        keys = digests(batch[0])
+        chosen = [i for i, key in enumerate(keys) if key in missing]
+        missing.difference_update(keys)
+        if chosen:
+            yield tuple(None if part is None else part[chosen] for part in batch)
+
+
 def joined(x: Any, recorded: Recorded) -> Any:
     """Batches (images, ...) with the answers: ({"images": images, "answers": {...}}, ...).
 
+    Those of data sets also have in `known` which of the images have an answer: of the others, which
+    none has seen before, it is zeros.
+
     Args:
-        x: An array of images, a `tf.data.Dataset` or a `PyDataset`.
-        recorded: The answers to all of the images.
+        x: An array of images that are all recorded, a `tf.data.Dataset` or a `PyDataset`.
+        recorded: The answers.
 
     Raises:
         TypeError: For other data.
     """
     if hasattr(x, "shape"):
-        return {"images": x, "answers": recorded.answers(np.asarray(x))}
+        return {"images": x, "answers": recorded.find(digests(np.asarray(x)))[0]}
     if isinstance(x, keras.utils.PyDataset):
         return _Joined(x, recorded)
     import tensorflow as tf
@@ -140,18 +192,21 @@ def joined(x: Any, recorded: Recorded) -> Any:
         )
     sample = recorded._all()
     names = list(sample)
+    dtypes = [tf.bool, *(sample[name].dtype for name in names)]
+    shapes = [(), *(sample[name].shape[1:] for name in names)]
 
     def find(images: np.ndarray) -> list[np.ndarray]:
-        found = recorded.answers(images)
-        return [found[name] for name in names]
+        answers, known = recorded.find(digests(images))
+        return [known, *(answers[name] for name in names)]
 
     def with_answers(*batch: Any) -> Any:
         images = batch[0]
-        found = tf.numpy_function(find, [images], [sample[name].dtype for name in names])
-        for one, name in zip(found, names, strict=True):
-            one.set_shape((images.shape[0], *sample[name].shape[1:]))
+        known, *found = (
+            tf.ensure_shape(one, (images.shape[0], *shape))
+            for one, shape in zip(tf.numpy_function(find, [images], dtypes), shapes, strict=True)
+        )
         answers = dict(zip(names, found, strict=True))
-        return ({"images": images, "answers": answers}, *batch[1:])
+        return ({"images": images, "answers": answers, "known": known}, *batch[1:])
 
     return x.map(with_answers, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
@@ -164,12 +219,16 @@ class _Joined(keras.utils.PyDataset):
         self.inner, self.recorded = inner, recorded
 
     def __len__(self) -> int:
-        return len(self.inner)
+        return int(self.inner.num_batches)
 
     def __getitem__(self, index: int) -> Any:
         images, *rest = self.inner[index]
         images = np.asarray(images)
-        return ({"images": images, "answers": self.recorded.answers(images)}, *rest)
+        answers, known = self.recorded.find(digests(images))
+        return ({"images": images, "answers": answers, "known": known}, *rest)
+
+    def on_epoch_begin(self) -> None:
+        self.inner.on_epoch_begin()
 
     def on_epoch_end(self) -> None:
         self.inner.on_epoch_end()

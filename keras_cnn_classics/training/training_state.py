@@ -103,9 +103,10 @@ class TrainingState(Callback):
                 "`data` must have a `position` to seek, as data.load(...) has. Received: "
                 f"{type(data).__name__}. Leave it out for other data."
             )
+        self.folder, self.save_freq = Path(folder), save_freq
+        self.data: Any = data
         if isinstance(data, (list, tuple)):
-            data = Positions([one.position for one in data])
-        self.folder, self.data, self.save_freq = Path(folder), data, save_freq
+            self.data = Positions([one.position for one in data])
         self.part = 0
         self.latest: Path | None = None
         self.history: dict[str, list[float]] = {}

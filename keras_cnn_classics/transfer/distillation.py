@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import layers, ops
 
-from keras_cnn_classics.data.recorded import Recorded, joined
+from keras_cnn_classics.data.recorded import Recorded
 from keras_cnn_classics.training import distribution
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._layers import layers_of
@@ -21,6 +20,7 @@ from keras_cnn_classics.transfer.learner import (
     check_form,
     images_of,
     loss_of,
+    pair_of,
     unscaled,
     with_accuracy_of,
 )
@@ -28,7 +28,6 @@ from keras_cnn_classics.transfer.losses import DistillationLoss, scores
 from keras_cnn_classics.transfer.parts import train_all, weighted_layers
 from keras_cnn_classics.transfer.staged import Stage, StagedModel
 
-_LOGGER = logging.getLogger("keras_cnn_classics")
 _ANSWERS = "answers"
 _SCORES = "scores"
 
@@ -185,6 +184,17 @@ class Distillation(StagedModel):
             )
         }
 
+    def _live(self, images: Any, given: Any = None) -> dict[str, Any]:
+        """What `_compute` gives, within a step; the first teacher's answers may be given."""
+        found = [] if given is None else [given[_ANSWERS]]
+        others = self._teachers[len(found) :]
+        found += [one(_sized(images, one), training=False) for one in others]
+        each = [
+            scores(ops.cast(answers, "float32"), _form(one))
+            for answers, one in zip(found, self._teachers, strict=True)
+        ]
+        return {_SCORES: ops.stack(each, axis=1)}
+
     # -- Keras ---------------------------------------------------------------------------------
 
     def stages(self) -> Sequence[Stage]:
@@ -218,6 +228,8 @@ class Distillation(StagedModel):
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         check_data(x, y, self.network, _ANSWERS)
+        if (validation := kwargs.get("validation_data")) is not None:
+            check_data(*pair_of(validation), self.network, _ANSWERS)
         return super().fit(x, y, *args, **kwargs)
 
     def _compile(self, arguments: dict[str, Any]) -> None:
@@ -232,8 +244,10 @@ class Distillation(StagedModel):
         training: bool = True,
     ) -> Any:
         answers = y_pred[_ANSWERS] if isinstance(y_pred, dict) else y_pred
-        penalties = self._penalties()
-        total, given = penalties, None
+        total = penalties = self._penalties()
+        hard, given = None, None
+        if y is not None:  # before the teachers, which may have penalties of their own
+            hard = super().compute_loss(x, y, answers, sample_weight, training) - penalties
         if isinstance(y_pred, dict):
             assert self._hinting is not None
             given = self._hinting(_sized(x, self._hinting), training=False)
@@ -243,10 +257,9 @@ class Distillation(StagedModel):
                 return total
         soft = self.soft(self._soft_answers(x, given), answers, sample_weight)
         self.soft_loss.update_state(unscaled(soft))
-        if y is None:
+        if hard is None:
             return total + soft
         alpha = ops.convert_to_tensor(self.alpha)
-        hard = super().compute_loss(x, y, answers, sample_weight, training) - penalties
         return total + alpha * soft + (1 - alpha) * hard
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
@@ -273,19 +286,7 @@ class Distillation(StagedModel):
 
     def _soft_answers(self, x: Any, given: Any) -> Any:
         """The teachers' answers as scores of one teacher; the first one's may be given."""
-        if isinstance(x, dict):
-            each = x["answers"][_SCORES]
-        else:
-            found = [] if given is None else [given[_ANSWERS]]
-            others = self._teachers[len(found) :]
-            found += [one(_sized(x, one), training=False) for one in others]
-            each = ops.stack(
-                [
-                    scores(ops.cast(answers, "float32"), _form(one))
-                    for answers, one in zip(found, self._teachers, strict=True)
-                ],
-                axis=1,
-            )
+        each = responses.answers_of(x, lambda images: self._live(images, given))[_SCORES]
         if len(self._teachers) == 1:
             return each[:, 0]
         if self._options["mean"] == "logits":
@@ -305,21 +306,9 @@ class Distillation(StagedModel):
         return total
 
     def _fit_stage(self, x: Any, y: Any, **kwargs: Any) -> Any:
-        how = self._options["responses"]
-        endless = kwargs.get("steps_per_epoch") is not None and how == "auto"
-        if how == "live" or self._hinted or endless:
-            return super()._fit_stage(x, y, **kwargs)
-        if responses.record(
-            self._recorded,
-            x,
-            batch_size=kwargs.get("batch_size"),
-            verbose=kwargs.get("verbose"),
-            what="the teacher's answers",
-        ):
-            return super()._fit_stage(joined(x, self._recorded), y, **kwargs)
-        if how == "recorded":
-            raise ValueError(responses.CHANGING)
-        _LOGGER.info("The images change or have no end: the teacher answers at each step.")
+        if not self._hinted:
+            how = self._options["responses"]
+            x = responses.with_answers(self._recorded, x, how, "the teacher's answers", kwargs)
         return super()._fit_stage(x, y, **kwargs)
 
     # -- Results -------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -11,13 +12,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_cnn_classics.data.recorded import Recorded, batches_of
+from keras_cnn_classics.data.recorded import ChangingError, Recorded, digests
 from keras_cnn_classics.transfer import responses
 from keras_cnn_classics.transfer.learner import Learner, images_of
 from keras_cnn_classics.transfer.staged import Stage
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
-_FEATURES = "features"
+_FEATURES = "__features__"  # no name of a task
+_LIMIT = 4 * 10**9  # bytes
 
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
@@ -26,10 +28,14 @@ class FeatureExtraction(Learner):
 
     The network is computed as in use, without dropout and with batch normalization as it is. Where
     the images are the same in every epoch, it is computed once for each of them: an epoch is then
-    one of the head alone. The features are kept in a file for the next run, each under a digest of
-    its image, in a file for the network's weights; so whatever the images, their preparation or
-    their order are, none but the right ones are found. Augmented images go through the network in
-    each epoch.
+    one of the head alone, in which each image comes, also those that the data leave out by turns as
+    `drop_remainder` does. Augmented images go through the network in each epoch.
+
+    The features are kept in a file for the next run, each under a digest of its image, in one file
+    for a network's layers and weights; so whatever the images, their preparation or their order
+    are, none but the right ones are found. The file is written anew when there are new images. When
+    it would be larger than 4 GB, only the images of the present data stay in it; of the files in
+    Keras's folder, the oldest are deleted when all are larger than that.
 
     Args:
         model: A trained Functional or Sequential model.
@@ -93,7 +99,8 @@ class FeatureExtraction(Learner):
         olds = {task: network.output[task] for task in self.tasks if task != self.task}
         self._trunk = keras.Model(network.input, {**olds, _FEATURES: features}, name="trunk")
         self._head = keras.Model(features, network.output[self.task], name="head")
-        self._recorded: Recorded | None = None
+        trunk = keras.Model(network.input, {_FEATURES: features}, name="features")
+        self._recorded, self._key = Recorded(responses.answering(trunk)), ""
 
     def stages(self) -> Sequence[Stage]:
         return [Stage("new head", self.head_layers(self.task))]
@@ -106,58 +113,65 @@ class FeatureExtraction(Learner):
         return {**found, self.task: self._head(features, training=training)}
 
     def _fit_stage(self, x: Any, y: Any, **kwargs: Any) -> Any:
-        size = kwargs.get("batch_size")
         if self._options["cache"] is False or kwargs.get("steps_per_epoch") is not None:
             return super()._fit_stage(x, y, **kwargs)
-        if not self._record(x, size, kwargs.get("verbose")):
+        path = self._open()
+        before = set(self._recorded.keys)
+        options = {"batch_size": kwargs.get("batch_size"), "verbose": kwargs.get("verbose")}
+        try:
+            found, used, batch = self._features(x, y, kwargs.get("sample_weight"), **options)
+        except ChangingError:
             _LOGGER.info("The images change or have no end: they go through the whole network.")
             return super()._fit_stage(x, y, **kwargs)
         validation = kwargs.get("validation_data")
         if validation is not None:
             given = validation if isinstance(validation, (tuple, list)) else (validation,)
-            if self._record(given[0], size, kwargs.get("verbose")):
-                found, labels, weights, _ = self._as_features(given[0], *given[1:2])
-                weights = given[2] if len(given) > 2 else weights
-                kwargs["validation_data"] = (found, labels, weights)[: 2 + (weights is not None)]
-        features, labels, weights, batch = self._as_features(x, y)
-        if weights is not None:
-            kwargs["sample_weight"] = weights
-        kwargs["batch_size"] = size or batch
+            with contextlib.suppress(ChangingError):
+                theirs, also_used, _ = self._features(*given, **options)
+                kwargs["validation_data"] = tuple(part for part in theirs if part is not None)
+                used |= also_used
+        if self._recorded.nbytes > _LIMIT:
+            self._recorded.keep(used)
+        if path is not None and not self._recorded.keys <= before:
+            responses.write(self._recorded, path, self._key)
+            if self._options["cache"] is True:
+                _tidy(path.parent)
+        features, labels, weights = found
+        kwargs |= {"batch_size": options["batch_size"] or batch, "sample_weight": weights}
         return super()._fit_stage(features, labels, **kwargs)
 
-    def _record(self, x: Any, size: int | None, verbose: Any) -> bool:
-        """Makes the features of all images known; says whether they will be found again."""
-        key, path = responses.key_of(self._trunk), None
-        features = keras.Model(
-            self._trunk.input, {_FEATURES: self._trunk.output[_FEATURES]}, name="features"
-        )
-        if self._recorded is None:
-            self._recorded = Recorded(responses.answering(features))
-        if self._options["cache"] is not None:
-            path = _file(self._options["cache"], self.network.name, key)
-            if not len(self._recorded):
-                responses.read(self._recorded, path, key, "features")
-        before = len(self._recorded)
-        same = responses.record(
-            self._recorded, x, batch_size=size, verbose=verbose, what="features"
-        )
-        if same and path is not None and len(self._recorded) > before:
-            responses.write(self._recorded, path, key)
-        return same
+    def _open(self) -> Path | None:
+        """The file for the features of the network as it is now, which have been read."""
+        key = responses.key_of(self._trunk)
+        if key != self._key:  # other weights have been loaded
+            self._recorded.keep(())
+            self._key = key
+        if self._options["cache"] is None:
+            return None
+        path = _file(self._options["cache"], self.network.name, key)
+        if not len(self._recorded):
+            responses.read(self._recorded, path, key, "features")
+        return path
 
-    def _as_features(self, x: Any, y: Any = None) -> tuple[Any, Any, Any, int]:
-        """The features, labels and weights of all images as arrays, and the size of a batch."""
-        assert self._recorded is not None
+    def _features(
+        self, x: Any, y: Any = None, weights: Any = None, **options: Any
+    ) -> tuple[tuple[Any, Any, Any], set[bytes], int]:
+        """Features, labels and weights as arrays, the digests of the images, the size of a batch.
+
+        Raises:
+            ChangingError: If the images change, or have no end.
+        """
+        keys: list[bytes] = []
+        parts: list[Any] = []
+        for images, *rest in responses.recording(self._recorded, x, what="features", **options):
+            keys += digests(images)
+            parts.append(rest)
+        features = {_FEATURES: self._recorded.find(keys)[0][_FEATURES]}
         if hasattr(x, "shape"):
-            return {_FEATURES: self._recorded.answers(np.asarray(x))[_FEATURES]}, y, None, 32
-        parts = [
-            (self._recorded.answers(images)[_FEATURES], *rest)
-            for images, *rest in batches_of(x, None, 0)
-        ]
-        features, labels, *weights = (
-            np.concatenate(columns) for columns in zip(*parts, strict=True)
-        )
-        return {_FEATURES: features}, labels, weights[0] if weights else None, len(parts[0][0])
+            return (features, y, weights), set(keys), 32
+        labels, *more = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        found = (features, labels, more[0] if more else None)
+        return found, set(keys), len(parts[0][0])
 
 
 def _before(output: Any, own: set[str]) -> Any:
@@ -182,3 +196,14 @@ def _file(cache: bool | str, name: str, key: str) -> Path:
     else:
         folder = Path(str(cache))
     return folder / f"{name}-{key}.npz"
+
+
+def _tidy(folder: Path) -> None:
+    """Deletes the oldest files that make a folder too large; the newest one stays."""
+    total = 0
+    with contextlib.suppress(OSError):  # another process may do the same
+        files = sorted(folder.glob("*.npz"), key=lambda file: file.stat().st_mtime, reverse=True)
+        for file in files:
+            total += file.stat().st_size
+            if total > _LIMIT and file is not files[0]:
+                file.unlink()

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
-from keras_cnn_classics.data.recorded import Recorded, joined
+from keras_cnn_classics.data.recorded import Recorded
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training.scalars import LiveScalars, Scalar, keep_live
 from keras_cnn_classics.transfer import heads as _heads
 from keras_cnn_classics.transfer import responses
-from keras_cnn_classics.transfer.learner import Learner, images_of, unscaled
+from keras_cnn_classics.transfer.learner import Learner, unscaled
 from keras_cnn_classics.transfer.losses import DistillationLoss
 from keras_cnn_classics.transfer.staged import Stage
 
-_LOGGER = logging.getLogger("keras_cnn_classics")
 _WARM_UP = "warm-up"
 
 
@@ -37,7 +35,8 @@ class LearningWithoutForgetting(Learner):
     answers are recorded anew.
 
     Images that are augmented have no recorded answers: a copy of the old network then answers to
-    each batch as it comes. It is part of the model while it is trained, and of its file.
+    each batch as it comes, as it does to a batch with an image that was not there when answers were
+    recorded. It is part of the model while it is trained, and of its file.
 
     Args:
         model: A trained Functional or Sequential model, or one that `export_model` gave.
@@ -192,10 +191,8 @@ class LearningWithoutForgetting(Learner):
         self.new_loss.update_state(unscaled(loss))
         if self.stage.name == _WARM_UP:  # nothing that old answers come from changes
             answers = y_pred
-        elif isinstance(x, dict):
-            answers = x["answers"]
         else:
-            answers = self._teacher(images_of(x), training=False)
+            answers = responses.answers_of(x, lambda images: self._teacher(images, training=False))
         old = 0.0
         for task, one in self.old_losses.items():
             found = one(answers[task], y_pred[task])
@@ -204,19 +201,9 @@ class LearningWithoutForgetting(Learner):
         return loss + old
 
     def _fit_stage(self, x: Any, y: Any, **kwargs: Any) -> Any:
-        how = self._options["responses"]
-        if self.stage.name == _WARM_UP or how == "live":
-            return super()._fit_stage(x, y, **kwargs)
-        size, verbose = kwargs.get("batch_size"), kwargs.get("verbose")
-        endless = kwargs.get("steps_per_epoch") is not None and how == "auto"
-        same = not endless and responses.record(
-            self._recorded, x, batch_size=size, verbose=verbose, what="the old answers"
-        )
-        if same:
-            return super()._fit_stage(joined(x, self._recorded), y, **kwargs)
-        if how == "recorded":
-            raise ValueError(responses.CHANGING)
-        _LOGGER.info("The images change or have no end: a copy of the old network answers to them.")
+        if self.stage.name != _WARM_UP:
+            how = self._options["responses"]
+            x = responses.with_answers(self._recorded, x, how, "the old answers", kwargs)
         return super()._fit_stage(x, y, **kwargs)
 
     def settings(self) -> dict[str, Any]:

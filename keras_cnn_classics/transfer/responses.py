@@ -5,18 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_cnn_classics.data.recorded import Answers, Recorded, batches_of
+from keras_cnn_classics.data.recorded import (
+    Answers,
+    ChangingError,
+    Recorded,
+    joined,
+    recurring,
+)
 from keras_cnn_classics.training import _snapshot, distribution
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
-_NO_MATTER = ("name", "trainable", "seed")  # for the answers of a layer in use
+_NO_MATTER = ("trainable", "seed", "compile_config")  # for the answers of a layer in use
 CHANGING = (
     "responses='recorded' needs images that are the same in each epoch, in an array, a "
     "tf.data.Dataset or a PyDataset that ends. Take responses='live' for images that are augmented."
@@ -24,14 +30,32 @@ CHANGING = (
 
 
 def key_of(model: keras.Model) -> str:
-    """A digest of a model's layers and weights."""
-    found = hashlib.blake2b(digest_size=16)
-    for layer in model.layers:
-        config = {key: v for key, v in layer.get_config().items() if key not in _NO_MATTER}
-        found.update(json.dumps(config, sort_keys=True, default=str).encode())
+    """A digest of a Functional model: its layers, how they are connected, and its weights."""
+    config = json.dumps(_numbered(model.get_config(), {}), sort_keys=True, default=str)
+    found = hashlib.blake2b(config.encode(), digest_size=16)
     for weights in model.get_weights():
         found.update(np.ascontiguousarray(weights).view(np.uint8).data)
     return found.hexdigest()
+
+
+def _numbered(value: Any, numbers: Mapping[str, int]) -> Any:
+    """A config with numbers for the names of layers, which differ from session to session."""
+    if isinstance(value, dict):
+        if "layers" in value:  # of a model
+            names = [layer["config"]["name"] for layer in value["layers"]]
+            numbers = {value["name"]: -1, **{name: i for i, name in enumerate(names)}}
+        return {
+            key: numbers.get(one, one)
+            if key == "name" and isinstance(one, str)
+            else _numbered(one, numbers)
+            for key, one in value.items()
+            if key not in _NO_MATTER
+        }
+    if isinstance(value, (list, tuple)):
+        if value and isinstance(value[0], str) and value[0] in numbers:  # where a tensor is from
+            return [numbers[value[0]], *value[1:]]
+        return [_numbered(one, numbers) for one in value]
+    return value
 
 
 def answering(model: keras.Model) -> Callable[[np.ndarray], Answers]:
@@ -53,15 +77,16 @@ def outputs(model: keras.Model, images: np.ndarray) -> Any:
     return model.predict(images, batch_size=len(images), verbose=0)
 
 
-def record(
+def recording(
     recorded: Recorded,
     x: Any,
     *,
     batch_size: int | None = None,
     verbose: Any = 0,
     what: str = "answers",
-) -> bool:
-    """Records the answers to all images of some data.
+    again: bool = True,
+) -> Iterator[tuple[Any, ...]]:
+    """Records the answers to all images of some data, and gives the batches (images, ...).
 
     Args:
         recorded: Where to; what it knows already is not computed again.
@@ -69,33 +94,89 @@ def record(
         batch_size: Images of an array that are computed at a time. Defaults to 32.
         verbose: Whether a bar shows the progress, as in `keras.Model.fit`.
         what: What is recorded, for the log.
+        again: Whether data come, too, whose images are all known.
 
-    Returns:
-        Whether the images are the same each time, so that the answers will be found again. Data
-        without an end, and those that workers share, are taken not to be.
+    Raises:
+        ChangingError: If the images are others each time, or the data have no end, or workers share
+            them. Nothing of them is then recorded.
     """
     if not is_finite(x):
-        return False
+        raise ChangingError("The data are not known to end.")
     size = batch_size or 32
-    total = -(-len(x) // size) if hasattr(x, "__len__") else None
+    before = set(recorded.keys)
+    total = -(-len(x) // size) if hasattr(x, "shape") else None
     bar = None
-    for images, *_ in batches_of(x, None, size):
-        if recorded.add(images) and verbose not in (0, None) and bar is None:
-            _LOGGER.info("Recording %s.", what)
-            bar = keras.utils.Progbar(total, unit_name="batch")
-        if bar is not None:
-            bar.add(1)
-    if bar is not None and total is None:
-        bar.update(bar.target or bar._seen_so_far, finalize=True)
-    if hasattr(x, "shape"):
-        return True
-    images = next(iter(batches_of(x, None, size)))[0]
-    return recorded.known(images) == len(images)
+    try:
+        for batch in recurring(x, size, None if again else recorded.keys):
+            if recorded.add(batch[0]) and verbose not in (0, None) and bar is None:
+                _LOGGER.info("Recording %s.", what)
+                bar = keras.utils.Progbar(total, unit_name="batch")
+            if bar is not None:
+                bar.add(1)
+            yield batch
+    except ChangingError:
+        recorded.keep(before)
+        raise
+    if bar is not None:
+        bar.update(total or bar._seen_so_far, finalize=True)
+
+
+def with_answers(
+    recorded: Recorded, x: Any, how: str, what: str, options: Mapping[str, Any]
+) -> Any:
+    """The data with their answers, or as they are if a network must answer at each step.
+
+    Args:
+        recorded: Where answers are kept.
+        x: The data.
+        how: `"recorded"`, `"live"` or `"auto"`.
+        what: What the answers are, for the log.
+        options: The arguments of `fit`.
+
+    Raises:
+        ValueError: If answers shall be recorded for images that change.
+    """
+    if how == "live":
+        return x
+    try:
+        if how == "auto" and options.get("steps_per_epoch") is not None:
+            raise ChangingError("The data are not known to end.")
+        size, verbose = options.get("batch_size"), options.get("verbose")
+        for _ in recording(recorded, x, batch_size=size, verbose=verbose, what=what, again=False):
+            pass
+    except ChangingError:
+        if how == "recorded":
+            raise ValueError(CHANGING) from None
+        _LOGGER.info("The images change or have no end: %s are computed at each step.", what)
+        return x
+    return joined(x, recorded)
+
+
+def answers_of(inputs: Any, live: Callable[[Any], Answers]) -> Any:
+    """The answers to a batch: those that come with it, or those of `live` for its images.
+
+    Images may come that were not there when answers were recorded, say as `drop_remainder` had left
+    them out: to their batch the network answers. That is done within the step, as the threads that
+    make batches must not compute by a network.
+    """
+    if not isinstance(inputs, dict):
+        return live(inputs)
+    if "known" not in inputs:
+        return inputs["answers"]
+    return keras.ops.cond(
+        keras.ops.all(inputs["known"]),
+        lambda: inputs["answers"],
+        lambda: keras.tree.map_structure(
+            lambda one: keras.ops.cast(one, "float32"), live(inputs["images"])
+        ),
+    )
 
 
 def is_finite(x: Any) -> bool:
     """Whether data are an array or batches that end, which can be gone through."""
-    if hasattr(x, "shape") or isinstance(x, keras.utils.PyDataset):
+    if isinstance(x, keras.utils.PyDataset):
+        return x.num_batches is not None
+    if hasattr(x, "shape"):
         return True
     return hasattr(x, "cardinality") and int(x.cardinality()) != -1  # without an end
 

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_cnn_classics.data.recorded import Recorded, UnknownImageError, joined
-from keras_cnn_classics.transfer import FeatureExtraction, LearningWithoutForgetting, responses
-from tests.transfer.networks import X, Y, network
+from keras_cnn_classics.data.recorded import ChangingError, Recorded, digests, joined, recurring
+from keras_cnn_classics.transfer import Distillation, LearningWithoutForgetting, responses
+from tests.transfer.networks import X_OLD, X, Y, network
 
 tf = pytest.importorskip("tensorflow")
 
@@ -60,13 +60,18 @@ def test_each_image_has_its_own_answer(kind):
     assert seen == len(X)
 
 
-def test_blanks_and_unknown_images():
+def test_what_is_not_known_is_marked():
     recorded = Recorded(Counting())
     recorded.add(X[:4])
-    with_blank = np.concatenate([X[:2], np.zeros_like(X[:1])])
-    assert recorded.answers(with_blank)["mean"][2] == 0
-    with pytest.raises(UnknownImageError, match=r"1 of 3 images .* as augmented images do"):
-        recorded.answers(X[2:5])
+    blank = np.zeros_like(X[:1])
+    answers, known = recorded.find(digests(np.concatenate([X[2:5], blank])))
+    assert known.tolist() == [True, True, False, False]
+    np.testing.assert_array_equal(answers["mean"][:2], X[2:4].mean((1, 2, 3)))
+    assert not answers["mean"][2:].any()
+    recorded.keep(digests(X[1:3]))
+    answers, known = recorded.find(digests(X[:4]))
+    assert known.tolist() == [False, True, True, False]
+    np.testing.assert_array_equal(answers["first"][1:3], X[1:3, 0, 0])
     with pytest.raises(TypeError, match="Received: list"):
         joined([X], recorded)
 
@@ -92,7 +97,7 @@ def test_images_that_change_are_answered_live(caplog):
     learner.compile("sgd")
     with caplog.at_level(logging.INFO, "keras_cnn_classics"):
         history = learner.fit(data_set(change=True), epochs=1, verbose=0, shuffle=False)
-    assert "a copy of the old network answers" in caplog.text
+    assert "the old answers are computed at each step" in caplog.text
     assert history.history["old_loss"][0] > 0
     learner = LearningWithoutForgetting(network(), 3, warmup_epochs=0, responses="recorded")
     learner.compile("sgd")
@@ -102,47 +107,120 @@ def test_images_that_change_are_answered_live(caplog):
         learner.fit(data_set().repeat(), steps_per_epoch=2, verbose=0, shuffle=False)
 
 
-@pytest.mark.parametrize("kind", ["array", "dataset"])
-def test_features_are_computed_once_and_kept(tmp_path, kind, monkeypatch):
-    data = (X, Y) if kind == "array" else (data_set(reshuffle=False),)
+class Turning(keras.utils.PyDataset):
+    """Images that come again within an epoch, and are others in the next one."""
 
-    def trained(cache):
-        extraction = FeatureExtraction(network(dropout=0.0), 3, cache=cache)
-        extraction.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
-        keras.utils.set_random_seed(2)
-        extraction.fit(*data, epochs=3, verbose=0, shuffle=kind == "array")
-        return extraction
+    def __init__(self):
+        super().__init__()
+        self.sign, self.begun = 1.0, 0
 
-    first = trained(tmp_path)
-    files = list(tmp_path.iterdir())
-    assert [file.name[:4] for file in files] == ["net-"]
-    answering = responses.answering
-    gone = lambda model: lambda images: pytest.fail("the features should be there")  # noqa: E731
-    monkeypatch.setattr(responses, "answering", gone)
-    second = trained(tmp_path)
-    monkeypatch.setattr(responses, "answering", answering)
-    through = trained(False)
-    weights = first.network.get_layer("new_predictions").get_weights()
-    for one in (second, through):
-        found = one.network.get_layer("new_predictions").get_weights()
-        for a, b in zip(weights, found, strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-5)
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, i):
+        return self.sign * X[i::3], Y[i::3]
+
+    def on_epoch_begin(self):
+        self.begun += 1
+
+    def on_epoch_end(self):
+        self.sign = -self.sign
 
 
-def test_a_stale_or_damaged_cache(tmp_path):
-    file = tmp_path / "features.npz"
+METHODS = {
+    "lwf": lambda how: LearningWithoutForgetting(
+        network(dropout=0.0), 3, warmup_epochs=0, responses=how
+    ),
+    "distillation": lambda how: Distillation(
+        network(seed=1, dropout=0.0), [network(), network(seed=2)], responses=how
+    ),
+}
 
-    def fit(seed):
-        extraction = FeatureExtraction(network(seed=seed), 3, cache=file)
-        extraction.compile("sgd")
-        extraction.fit(X, Y, verbose=0)
 
-    fit(0)
-    fit(0)
-    with pytest.raises(ValueError, match=r"features.npz holds the features of another network"):
-        fit(1)
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-    with pytest.raises(ValueError, match=r"holds no features, or is damaged.*delete it"):
-        fit(0)
+@pytest.mark.parametrize("name", METHODS)
+def test_images_that_were_not_recorded_are_answered_live(name):
+    weights, begun = [], []
+    for how in ("recorded", "live"):
+        method = METHODS[name](how)
+        method.compile(keras.optimizers.SGD(0.05, 0.9))
+        keras.utils.set_random_seed(5)
+        data = Turning()
+        method.fit(data, epochs=3, verbose=0, shuffle=False)
+        begun.append(data.begun)
+        assert len(method._recorded) == (len(X) if how == "recorded" else 0)
+        weights.append(method.network.get_weights())
+    assert begun[0] == begun[1] >= 3  # some backends begin once more
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def dropping(seed=0):
+    """Batches of 46 images that leave out two of them, others each time."""
+    found = tf.data.Dataset.from_tensor_slices((X[:46], Y[:46]))
+    return found.shuffle(46, seed=seed).batch(4, drop_remainder=True)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_batches_that_leave_out_other_images_each_time(name):
+    method = METHODS[name]("recorded")
+    method.compile("sgd")
+    history = method.fit(dropping(), epochs=3, verbose=0, shuffle=False)
+    assert np.isfinite(history.history["loss"]).all()
+    assert 44 <= len(method._recorded) <= 46
+
+
+def test_all_images_come_at_least_once():
+    for seed in range(5):
+        compute = Counting()
+        recorded = Recorded(compute)
+        data = dropping(seed).filter(lambda *_: True)  # of unknown length
+        batches = list(responses.recording(recorded, data, verbose=1))
+        seen = [key for images, *_ in batches for key in digests(images)]
+        assert compute.images == len(seen) == len(recorded)
+        labels = np.concatenate([labels for _, labels in batches])
+        place = {key: i for i, key in enumerate(digests(X))}
+        np.testing.assert_array_equal(labels, Y[[place[key] for key in seen]])
+        # Both passes have left out two, and what only one of them has left out is there.
+        assert 44 <= len(seen) <= 46
+    assert [len(images) for images, _ in recurring(data_set(), 0)] == [10] * 4 + [8]
+    recorded.add(X)
+    assert not list(recurring(data_set(), 0, recorded.keys))
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_images_that_change_leave_nothing(flips):
+    compute = Counting()
+    recorded = Recorded(compute)
+    recorded.add(X_OLD[:3])
+    data = data_set(change=not flips)
+    if flips:
+        data = data_set().unbatch().map(lambda a, b: (tf.image.random_flip_left_right(a, 1), b))
+        data = data.batch(10)
+    with pytest.raises(ChangingError):
+        list(responses.recording(recorded, data))
+    assert list(recorded.keys) == digests(X_OLD[:3])
+    assert flips or compute.images == 3
+
+
+def nested(trunk_name, names, swapped=False):
+    keras.utils.set_random_seed(3)
+    inside = keras.Input((4,))
+    trunk = keras.Model(inside, keras.layers.Dense(4, name=names[0])(inside), name=trunk_name)
+    inputs = keras.Input((4,), name=names[1])
+    first, second = (keras.layers.Dense(4, "relu", name=name) for name in names[2:4])
+    a, b = trunk(inputs), first(trunk(inputs))
+    pair = [b, a] if swapped else [a, b]
+    return keras.Model(inputs, second(keras.layers.Subtract(name=names[4])(pair)))
+
+
+def test_the_key_is_of_layers_wiring_and_weights_not_of_names():
+    first = nested("trunk", "abcde")
+    assert responses.key_of(first) == responses.key_of(nested("other", "vwxyz"))
+    swapped = nested("trunk", "abcde", swapped=True)
+    for one, other in zip(first.get_weights(), swapped.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert responses.key_of(first) != responses.key_of(swapped)
+    first.trainable = False
+    assert responses.key_of(first) == responses.key_of(nested("trunk", "abcde"))
+    first.set_weights([w + 1 for w in first.get_weights()])
+    assert responses.key_of(first) != responses.key_of(nested("trunk", "abcde"))

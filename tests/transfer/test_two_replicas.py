@@ -49,3 +49,44 @@ def test_weights_are_those_of_one_device(two_devices, name):
         np.testing.assert_allclose(one, other, atol=2e-5)
     for key, values in logs[0].items():
         np.testing.assert_allclose(values, logs[1][key], rtol=1e-3)
+
+
+class Turning(keras.utils.PyDataset):
+    """Batches whose images are others in the second epoch, when none has recorded them."""
+
+    sign = 1
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, i):
+        return self.sign * X[i * 8 :][:8], Y[i * 8 :][:8]
+
+    def on_epoch_end(self):
+        self.sign = -self.sign
+
+
+def test_images_that_were_not_recorded(two_devices):
+    weights = []
+    for strategy in (None, two_devices):
+        with contextlib.nullcontext() if strategy is None else strategy.scope():
+            method = LearningWithoutForgetting(network(dropout=0.0), 3, warmup_epochs=0)
+            method.compile(keras.optimizers.SGD(0.05, momentum=0.9))
+            method.fit(Turning(), epochs=2, verbose=0, shuffle=False)
+        assert len(method._recorded) == 40
+        weights.append(method.network.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data under its strategy")
+def test_batches_that_leave_out_other_images_each_time(two_devices):
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices((X[:46], Y[:46]))
+    with two_devices.scope():
+        method = LearningWithoutForgetting(network(), 3, warmup_epochs=0, responses="recorded")
+        method.compile("sgd")
+        data = data.shuffle(46, seed=1).batch(4, drop_remainder=True)
+        history = method.fit(data, epochs=3, verbose=0, shuffle=False)
+    assert np.isfinite(history.history["old_loss"]).all()
