@@ -154,6 +154,28 @@ def test_importing_is_lazy():
     assert heavy == "[]"
 
 
+def test_any_module_can_be_the_first():
+    """Each is imported as in a fresh process, but that the parts of Keras are there already."""
+    code = """
+import importlib, pkgutil, sys
+import keras, keras_cnn_classics
+first = "keras_cnn_classics."
+names = [one.name for one in pkgutil.walk_packages(keras_cnn_classics.__path__, first)]
+for name in names:
+    if name.endswith("__main__"):
+        continue
+    for loaded in list(sys.modules):
+        if loaded == "keras" or loaded.startswith("keras_cnn_classics"):
+            del sys.modules[loaded]
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        print(name, error)
+print(len(names) > 100)
+"""
+    assert python(code) == "True"
+
+
 def test_importing_is_fast():
     # Time of this process only, so that a busy machine makes no difference.
     code = (
