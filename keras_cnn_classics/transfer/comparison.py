@@ -20,8 +20,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_cnn_classics.data.batches.recorded import batches_of
 from keras_cnn_classics.data.position import Positions
-from keras_cnn_classics.data.recorded import batches_of
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._callback import Callback
 from keras_cnn_classics.training._files import write_json, written

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from keras_cnn_classics.data.recorded import Recorded
+from keras_cnn_classics.data.batches.recorded import Recorded
 from keras_cnn_classics.training import distribution
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._layers import layers_of

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_cnn_classics.data.recorded import ChangingError, Recorded, digests
+from keras_cnn_classics.data.batches.recorded import ChangingError, Recorded, digests
 from keras_cnn_classics.transfer import responses
 from keras_cnn_classics.transfer.learner import Learner, images_of
 from keras_cnn_classics.transfer.staged import Stage

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_cnn_classics.data.interleaved import interleaved
+from keras_cnn_classics.data.batches.interleaved import interleaved
 from keras_cnn_classics.data.loading import ImageData
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training.training_state import TrainingState

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_cnn_classics.data.recorded import Recorded
+from keras_cnn_classics.data.batches.recorded import Recorded
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training.scalars import LiveScalars, Scalar, keep_live
 from keras_cnn_classics.transfer import heads as _heads

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_cnn_classics.data.recorded import batches_of
+from keras_cnn_classics.data.batches.recorded import batches_of
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._layers import as_array
 from keras_cnn_classics.transfer import heads, responses

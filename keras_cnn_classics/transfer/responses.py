@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_cnn_classics.data.recorded import (
+from keras_cnn_classics.data.batches.recorded import (
     Answers,
     ChangingError,
     Recorded,

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_cnn_classics.data.interleaved import interleaved
+from keras_cnn_classics.data.batches.interleaved import interleaved
 from tests.transfer.networks import X_OLD, Y_OLD, X, Y
 
 OLD, NEW = (X_OLD, Y_OLD, None), (X, Y, None)

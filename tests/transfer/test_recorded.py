@@ -6,7 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from keras_cnn_classics.data.recorded import ChangingError, Recorded, digests, joined, recurring
+from keras_cnn_classics.data.batches.recorded import (
+    ChangingError,
+    Recorded,
+    digests,
+    joined,
+    recurring,
+)
 from keras_cnn_classics.transfer import Distillation, LearningWithoutForgetting, responses
 from tests.transfer.networks import X_OLD, X, Y, network
 
