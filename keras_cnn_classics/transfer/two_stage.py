@@ -34,6 +34,7 @@ from keras_cnn_classics.training.training_state import TrainingState
 from keras_cnn_classics.transfer import responses
 from keras_cnn_classics.transfer.fine_tuning import FineTuning
 from keras_cnn_classics.transfer.heads import functional
+from keras_cnn_classics.transfer.learner import pair_of
 from keras_cnn_classics.transfer.metrics import accuracies
 
 _HELD_OUT = 0.1  # share of an array's images
@@ -133,6 +134,8 @@ def fit_two_stage(
     optimizer = keras.optimizers.get(optimizer or keras.optimizers.Adam(1e-4))
     learner.compile(optimizer, metrics=["accuracy"])
     learner.check_data(given.x, given.y)
+    if given.validation is not None:
+        learner.check_data(*pair_of(given.validation))
     if patience is not None and given.validation is None:
         raise ValueError("`patience` looks at validation data: give `validation`, too.")
     measured = _measured(learner, given, old_data)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from keras import layers
 
+from keras_cnn_classics.data import load
+from keras_cnn_classics.training import TrainingState
 from keras_cnn_classics.transfer import JointTraining, compare
 from tests.transfer.networks import SHAPE, X_OLD, Y_OLD, X, Y, network
 
@@ -241,3 +243,46 @@ def test_data_sets_on_two_devices(two_devices):
         weights.append(method.network.get_weights())
     for one, other in zip(*weights, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+class Kill(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.stage.name == "joint training" and batch == 40:
+            raise InterruptedError
+
+
+def test_a_run_on_loaded_data_goes_on_within_an_epoch(tmp_path):
+    pytest.importorskip("tensorflow")
+    how = {"image_size": 8, "channels": 3, "preprocess": "unit", "validation": 0, "batch_size": 16}
+
+    def run(folder, *kill):
+        new, old = load("digits", only=range(3), **how), load("digits", only=range(3, 7), **how)
+        method = JointTraining(network(dropout=0.0), 3, warmup_epochs=1)
+        method.compile(keras.optimizers.SGD(0.05, momentum=0.9))
+        state = TrainingState(folder, [new, old], save_freq=15)
+        method.fit(
+            new.train,
+            old_data=old.train,
+            epochs=3,
+            verbose=0,
+            shuffle=False,
+            callbacks=[*kill, state],
+        )
+        return method.network.get_weights(), state.resumed
+
+    whole, _ = run(tmp_path / "whole")
+    with pytest.raises(InterruptedError):
+        run(tmp_path / "part", Kill())
+    parts, resumed = run(tmp_path / "part")
+    assert resumed == (1, 30)
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_position_of_the_new_data_alone_is_refused(tmp_path):
+    pytest.importorskip("tensorflow")
+    new = load("digits", only=range(3), image_size=8, channels=3, validation=0)
+    with pytest.raises(ValueError, match=r"TrainingState\(folder, \[new, old\]\)"):
+        still().fit(
+            new.train, old_data=new.train, callbacks=[TrainingState(tmp_path, new)], verbose=0
+        )
