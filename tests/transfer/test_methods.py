@@ -94,7 +94,11 @@ def test_the_warm_up_trains_the_new_head_alone(name):
             np.testing.assert_array_equal(old[key], new[key])
 
 
-@pytest.mark.parametrize("name", MAKE)
+OTHERS = ("extraction, through", "last block", "with batch norm", "lwf, live")
+SOME = [pytest.param(one, marks=pytest.mark.slow) if one in OTHERS else one for one in MAKE]
+
+
+@pytest.mark.parametrize("name", SOME)
 def test_what_is_exported_and_saved(name, tmp_path):
     method = compiled(MAKE[name](network()))
     fit(method, epochs=2)
@@ -142,7 +146,9 @@ class Kill(keras.callbacks.Callback):
             raise Killed
 
 
-@pytest.mark.parametrize("name", ["fine-tuning", "lwf", "joint"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("fine-tuning", marks=pytest.mark.slow), "lwf", "joint"]
+)
 def test_a_killed_run_goes_on_in_its_stage(name, tmp_path):
     def run(folder, kill=None):
         method = compiled(MAKE[name](network()))
@@ -206,7 +212,7 @@ def test_shared_layers_at_a_lower_rate():
     assert sorted(round(rate, 6) for rate in rates.values()) == [0.02, 0.2]
 
 
-@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("saved", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_several_fits_are_as_one(saved, tmp_path):
     def method():
         made = LearningWithoutForgetting(network(dropout=0.0), 3, warmup_epochs=1, responses="live")
