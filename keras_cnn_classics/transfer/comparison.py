@@ -424,10 +424,11 @@ def _chosen(methods: str | Sequence[str], old: _Data | None) -> list[str]:
 def _settings(name: str, common: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a method: arguments of its class, `epochs`, `batch_size` and `rate`."""
     method = METHODS[name]
+    # Of a class itself, some versions of Python give the signature of Keras's `__new__`.
     own = {
         key: one.default
-        for key, one in inspect.signature(method.kind).parameters.items()
-        if key not in ("model", "classes", "task", "old_task", "name")
+        for key, one in inspect.signature(method.kind.__init__).parameters.items()
+        if key not in ("self", "model", "classes", "task", "old_task", "name")
     }
     own |= {"rate": method.rate, "epochs": None, "batch_size": None}
     if unknown := set(given) - set(own):
