@@ -300,8 +300,8 @@ def test_alpha_and_temperature_can_be_changed():
         ({"alpha": 1.5}, "`alpha` must be .* at least 0.* Received: 1.5"),
         ({"mean": "sum"}, "'probabilities' or 'logits'. Received: 'sum'"),
         ({"responses": "no"}, "Received: 'no'"),
-        ({"student": student(classes=5)}, "must answer for the same classes"),
-        ({"student": student("sigmoid")}, "cannot be compared"),
+        ({"student": {"classes": 5}}, "must answer for the same classes"),
+        ({"student": {"activation": "sigmoid"}}, "cannot be compared"),
         ({"teacher": []}, "There must be a teacher"),
         ({"hints": {"block9": "small"}}, "'net' has no layer 'block9' for a hint.*block1_conv"),
         ({"hints": {"block2_conv": "averages"}}, "cannot be made to fit"),
@@ -309,9 +309,10 @@ def test_alpha_and_temperature_can_be_changed():
     ],
 )
 def test_errors(arguments, message):
-    given = {"student": student(), "teacher": network(), **arguments}
+    given = {"teacher": network(), **arguments}
+    small = student(**given.pop("student", {}))
     with pytest.raises(ValueError, match=message):
-        Distillation(given.pop("student"), given.pop("teacher"), **given)
+        Distillation(small, given.pop("teacher"), **given)
 
 
 @pytest.mark.parametrize("behind", ["nothing", "linear", "reshape", "operation"])
