@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 import inspect
 import io
 import json
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_cnn_classics.data.batches.recorded import batches_of
 from keras_cnn_classics.data.position import Positions
@@ -37,7 +35,7 @@ from keras_cnn_classics.transfer.joint_training import JointTraining
 from keras_cnn_classics.transfer.learner import check_data
 from keras_cnn_classics.transfer.learning_without_forgetting import LearningWithoutForgetting
 from keras_cnn_classics.transfer.metrics import accuracies
-from keras_cnn_classics.transfer.responses import key_of
+from keras_cnn_classics.transfer.responses import key_of, key_of_data
 
 OLD_NETWORK, MODEL, SETTINGS, STATE = "old_network", "model.keras", "settings.json", "state"
 _NEW = "new"
@@ -357,8 +355,7 @@ def _data(name: str, given: Any) -> _Data | None:
     if hasattr(given, "position"):  # what `data.load` gives
         if given.test is None:
             raise ValueError(f"`{name}` must have a test split. Received: none in {given.name}")
-        key = [given.name, dict(given.sizes), list(given.class_names), list(given.image_shape)]
-        classes = len(given.class_names)
+        classes, key = len(given.class_names), key_of_data(given)
         return _Data((given.train, None), (given.test, None), classes, key, given.position)
     pairs = list(given) if isinstance(given, (tuple, list)) else []
     if len(pairs) != 2 or not all(p is None or _is_pair(p) for p in pairs) or pairs[1] is None:
@@ -369,15 +366,13 @@ def _data(name: str, given: Any) -> _Data | None:
     train, test = (
         None if pair is None else (as_array(pair[0]), as_array(pair[1])) for pair in pairs
     )
-    digest, classes = hashlib.blake2b(digest_size=8), 0
-    for images, labels in (pair for pair in (train, test) if pair is not None):
-        digest.update(np.ascontiguousarray(images).view(np.uint8).data)
-        digest.update(np.ascontiguousarray(labels).view(np.uint8).data)
+    classes = 0
+    for _, labels in (pair for pair in (train, test) if pair is not None):
         if len(labels):
             one_hot = labels.ndim > 1 and labels.shape[-1] > 1
             classes = max(classes, labels.shape[-1] if one_hot else int(labels.max()) + 1)
     assert test is not None
-    return _Data(train, test, classes, digest.hexdigest())
+    return _Data(train, test, classes, key_of_data([train, test]))
 
 
 def _is_pair(pair: Any) -> bool:

@@ -20,6 +20,7 @@ from keras_cnn_classics.data.batches.recorded import (
     recurring,
 )
 from keras_cnn_classics.training import _snapshot, distribution
+from keras_cnn_classics.training._layers import as_array
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
 _NO_MATTER = ("trainable", "seed", "compile_config")  # for the answers of a layer in use
@@ -36,6 +37,34 @@ def key_of(model: keras.Model) -> str:
     for weights in model.get_weights():
         found.update(np.ascontiguousarray(weights).view(np.uint8).data)
     return found.hexdigest()
+
+
+def key_of_data(data: Any) -> Any:
+    """What tells data from others, in the form of JSON.
+
+    Of arrays it is a digest of all that is in them; of what `data.load` gives, its facts and a
+    digest of the first images that are not learned from; of other data their form alone.
+    """
+    if isinstance(data, Mapping):
+        return {name: key_of_data(one) for name, one in data.items()}
+    if isinstance(data, (tuple, list)):
+        return [key_of_data(one) for one in data]
+    if hasattr(data, "position"):
+        held = data.validation if data.test is None else data.test
+        first = tuple(next(iter(held), ())) if held is not None else ()
+        return {
+            "source": data.name,
+            "sizes": dict(data.sizes),
+            "class_names": list(data.class_names),
+            "image_shape": list(data.image_shape),
+            "steps": data.steps,
+            "first": key_of_data(first),
+        }
+    if hasattr(data, "shape"):
+        array = np.ascontiguousarray(as_array(data))
+        digest = hashlib.blake2b(array.view(np.uint8).data if array.size else b"", digest_size=8)
+        return f"{array.dtype} {array.shape} {digest.hexdigest()}"
+    return None if data is None else repr(getattr(data, "element_spec", type(data).__name__))
 
 
 def _numbered(value: Any, numbers: Mapping[str, int]) -> Any:

@@ -149,8 +149,9 @@ def fit_two_stage(
         "patience": patience,
         "class_weight": class_weight,
         "seed": seed,
-        "images": None if given.y is None else len(given.y),
-        "data": None if given.source is None else given.source.name,
+        "data": responses.key_of_data(given.source or (given.x, given.y)),
+        "held_out": responses.key_of_data((given.validation, given.test)),
+        "old_data": responses.key_of_data(old_data),
     }
     # Keras numbers what it makes in a process.
     facts = json.loads(

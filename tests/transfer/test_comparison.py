@@ -303,6 +303,9 @@ def test_what_data_load_gives(tmp_path):
     assert table["feature_extraction"].new_accuracy > 0.6
     with pytest.raises(ValueError, match=r"new_data: .*'9', '8'"):
         transfer.compare(model, new, old, folder=tmp_path, **SETTINGS)
+    other = data.load("digits", only=["9", "8"], **{**options, "preprocess": "tf"})
+    with pytest.raises(ValueError, match=r"new_data: .*'first'"):
+        transfer.compare(model, old, other, folder=tmp_path, **SETTINGS)
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,12 @@ def test_a_finished_run_is_read_and_another_one_refused(model, tmp_path):
         run(train_from="fc1")
     with pytest.raises(ValueError, match="another epochs"):
         run(epochs=2)
+    with pytest.raises(ValueError, match="another data, held_out"):
+        transfer.fit_two_stage(
+            model, 5, (IMAGES[:64] + 1, LABELS[:64]), tmp_path, **{**FAST, "epochs": 3}
+        )
+    with pytest.raises(ValueError, match="another old_data"):
+        run(old_data=OLD)
     assert len(run(epochs=1, overwrite=True).history["epoch"]) == 1
     (tmp_path / "best.keras").unlink()
     with pytest.raises(FileNotFoundError, match=r"best\.keras is gone"):
