@@ -306,7 +306,21 @@ def _check_labels(labels: np.ndarray, network: Any, task: str) -> None:
             f"The labels of {task!r} must be integers or have {classes} columns, one for each "
             f"class. Received: the shape {labels.shape}"
         )
+    if labels.dtype.kind not in "biuf":
+        raise ValueError(
+            f"The labels of {task!r} must be numbers. Received: such as {labels.flat[0]}"
+        )
     numbers = labels.ndim == 1 or labels.shape[-1] == 1 != classes
+    if not numbers and (labels.min() < 0 or not np.allclose(labels.sum(-1), 1, atol=1e-3)):
+        raise ValueError(
+            f"Labels of {task!r} in columns must be shares of the classes that add up to 1. "
+            f"Received: from {labels.min()} to {labels.max()}, with sums from "
+            f"{labels.sum(-1).min()} to {labels.sum(-1).max()}"
+        )
+    if numbers and labels.dtype.kind == "f" and (labels % 1).any():
+        raise ValueError(
+            f"The labels of {task!r} must be whole numbers. Received: {labels[labels % 1 != 0][0]}"
+        )
     if numbers and not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError(
             f"The labels of {task!r} must be from 0 to {classes - 1}, as its head has {classes} "
@@ -351,6 +365,12 @@ def _with_tasks(
         raise ValueError(
             f"The model has a head for {task!r} already: choose another `task`, or leave `classes` "
             f"out to train that one. Its tasks are {list(outputs)}."
+        )
+    taken = [layer.name for layer in source.layers if layer.name.startswith(f"{task}_")]
+    if classes is not None and taken:
+        raise ValueError(
+            f"The new layers' names will begin with {task!r}, and the model has such ones already: "
+            f"{', '.join(taken[:5])}. Choose another `task`."
         )
     last = list(outputs)[-1]
     head = _heads.find_head(outputs[last], _first(outputs[last], first, last))

@@ -407,6 +407,12 @@ def test_data_that_do_not_fit():
         method.fit(X, Y[:5])
     with pytest.raises(ValueError, match=r"integers or have 3 columns.*\(48, 7\)"):
         method.fit(X, np.zeros((48, 7)))
+    with pytest.raises(ValueError, match=r"whole numbers. Received: 0.5"):
+        method.fit(X, Y * 0.5)
+    with pytest.raises(ValueError, match="must be numbers. Received: such as [012]"):
+        method.fit(X, Y.astype(str))
+    with pytest.raises(ValueError, match=r"add up to 1. Received: from 0.0 to 1.0.* 2.0"):
+        method.fit(X, np.tile([0.0, 1.0, 1.0], (48, 1)))
     with pytest.raises(ValueError, match="must be images"):
         method.fit(X[:0], Y[:0])
     for loss in ("sparse_categorical_crossentropy", keras.losses.CategoricalCrossentropy()):
@@ -416,6 +422,11 @@ def test_data_that_do_not_fit():
     scores = FineTuning(network(activation=None), 3)
     with pytest.raises(ValueError, match="gives scores: the loss needs from_logits=True"):
         scores.compile("sgd", "sparse_categorical_crossentropy")
+
+
+def test_a_task_whose_names_are_taken():
+    with pytest.raises(ValueError, match=r"names will begin with 'block1'.*block1_conv.*another"):
+        FineTuning(network(), 3, "block1")
 
 
 def test_a_data_set_that_gives_no_batch():
