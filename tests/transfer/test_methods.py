@@ -409,7 +409,7 @@ def test_data_that_do_not_fit():
         method.fit(X, np.zeros((48, 7)))
     with pytest.raises(ValueError, match=r"whole numbers. Received: 0.5"):
         method.fit(X, Y * 0.5)
-    with pytest.raises(ValueError, match="must be numbers. Received: such as [012]"):
+    with pytest.raises(ValueError, match=r"must be numbers. Received: such as [012]"):
         method.fit(X, Y.astype(str))
     with pytest.raises(ValueError, match=r"add up to 1. Received: from 0.0 to 1.0.* 2.0"):
         method.fit(X, np.tile([0.0, 1.0, 1.0], (48, 1)))
