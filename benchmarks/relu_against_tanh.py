@@ -25,7 +25,7 @@ from keras_cnn_classics.training import EarlyStopping, FiniteLoss, initialize
 
 PARTS = 4  # of an epoch, after each of which the error is measured
 MEASURED = 10_000  # training images
-RATES = (0.003, 0.001, 0.01, 0.0003, 0.03)
+RATES = (0.003, 0.001, 0.01, 0.0003, 0.03, 0.1)
 
 
 def network(activation: str, seed: int) -> keras.Model:
