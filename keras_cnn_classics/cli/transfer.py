@@ -118,6 +118,11 @@ def transfer(
     new = _load(data, trained, _common.parse_only(only), batch_size, data_dir)
     known = trained.facts.get("class_names")
     old = None if old_data is None else _load(old_data, trained, known, batch_size, data_dir)
+    if isinstance(trained.model.output_shape, dict):
+        raise ValueError(
+            f"{origin} answers to the tasks {', '.join(trained.model.output_shape)}, and one is "
+            "wanted: save keras.Model(model.input, model.output[task]) and name that file."
+        )
     outputs = trained.model.output_shape[-1]
     if old is not None and outputs != len(old.class_names):
         raise ValueError(

@@ -264,8 +264,8 @@ def compare(
     outputs = heads.outputs_of(source, "old")
     if len(outputs) != 1:
         raise ValueError(
-            "The model must have one task: of a model of several take export_model(task). "
-            f"Received: {list(outputs)}"
+            "The model must have one task: of a model of several take keras.Model(model.input, "
+            f"model.output[task]). Received: {list(outputs)}"
         )
     (old_task, output), *_ = outputs.items()
     old, new = _data("old_data", old_data), _data("new_data", new_data)
@@ -385,8 +385,11 @@ def _is_pair(pair: Any) -> bool:
 
 def _check(source: Any, output: Any, old: _Data | None, new: _Data) -> None:
     """Refuses data that do not fit, before any time is spent."""
-    if new.classes < 1:
-        raise ValueError("`new_data` must have images and labels from 0 on. Received: none")
+    if new.classes < 2:
+        raise ValueError(
+            "`new_data` must have images and labels of two classes at least, from 0 on. Received: "
+            f"{new.classes} classes"
+        )
     head = keras.layers.Dense(new.classes)(output)  # as many answers as there will be
     network = keras.Model(source.input, {"old": output, _NEW: head})
     for task, data in (("old", old), (_NEW, new)):

@@ -148,9 +148,14 @@ class FeatureExtraction(Learner):
             self._key = key
         if self._options["cache"] is None:
             return None
-        path = _file(self._options["cache"], self.network.name, key)
+        path = _file(self._options["cache"], key)
         if not len(self._recorded):
-            responses.read(self._recorded, path, key, "features")
+            try:
+                responses.read(self._recorded, path, key, "features")
+            except ValueError as error:
+                if self._options["cache"] is not True:  # a file that the user does not know of
+                    raise
+                _LOGGER.warning("%s", error)
         return path
 
     def _features(
@@ -185,7 +190,7 @@ def _before(output: Any, own: set[str]) -> Any:
     return tensor
 
 
-def _file(cache: bool | str, name: str, key: str) -> Path:
+def _file(cache: bool | str, key: str) -> Path:
     """The file for the features of a network."""
     if cache is True:
         from keras_cnn_classics.weights._download import cache_dir
@@ -195,7 +200,7 @@ def _file(cache: bool | str, name: str, key: str) -> Path:
         return Path(str(cache))
     else:
         folder = Path(str(cache))
-    return folder / f"{name}-{key}.npz"
+    return folder / f"{key}.npz"
 
 
 def _tidy(folder: Path) -> None:

@@ -82,6 +82,11 @@ def functional(model: Any) -> keras.Model:
     Raises:
         ValueError: If the model is neither, is not built, or takes more than one image.
     """
+    if hasattr(model, "export_model"):
+        raise ValueError(
+            f"Give the model that it has trained, as export_model(). Received: "
+            f"{type(model).__name__} {model.name!r}"
+        )
     if not isinstance(model, keras.Model):
         raise ValueError(f"The model must be a keras.Model. Received: {model!r}")
     try:

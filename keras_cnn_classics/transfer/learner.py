@@ -57,6 +57,9 @@ class Learner(StagedModel):
         **options: Any,
     ) -> None:
         check_number("decay", decay, 0)
+        if classes is not None:
+            check_number("classes", classes, 1, whole=True)
+            classes = int(classes)  # not NumPy's, which no config can hold
         source, outputs, like = _with_tasks(model, classes, task, old_task, head)
         features = source.output if like is None else like.inputs
         inputs, outputs, features = _heads.copy_with(source, outputs, features)
@@ -151,6 +154,8 @@ class Learner(StagedModel):
         Raises:
             ValueError: For such data.
         """
+        if y is None and hasattr(x, "shape"):
+            raise ValueError(f"The images of {task or self.task!r} need labels. Received: none")
         check_data(x, y, self.network, task or self.task)
 
     # -- Results -------------------------------------------------------------------------------
@@ -243,7 +248,14 @@ def check_form(loss: Any, form: str, task: str) -> None:
 def check_data(x: Any, y: Any, network: Any, task: str) -> None:
     """Refuses images and labels that do not fit a network, as far as they are known."""
     expected = tuple(network.input.shape)
+    for name, value in (("x", x), ("y", y)):
+        if isinstance(value, (list, tuple)):
+            raise ValueError(f"`{name}` must be an array. Received: a {type(value).__name__}")
+    if x is None:
+        raise ValueError("There must be images to learn from. Received: none")
     if y is None:
+        if hasattr(x, "shape"):
+            _check_shape(tuple(x.shape), expected)
         if isinstance(x, keras.utils.PyDataset) and len(x):
             batch = x[0]
             if isinstance(batch, (tuple, list)) and len(batch) > 1:
@@ -372,7 +384,9 @@ def _with_tasks(
             f"The new layers' names will begin with {task!r}, and the model has such ones already: "
             f"{', '.join(taken[:5])}. Choose another `task`."
         )
-    last = list(outputs)[-1]
+    # The new head is like that which has most before it, not like an auxiliary one.
+    depths = {one: len(_layers_between(source.input, [out])) for one, out in outputs.items()}
+    last = max(reversed(depths), key=depths.__getitem__)
     head = _heads.find_head(outputs[last], _first(outputs[last], first, last))
     added = all(layer.name.startswith(f"{last}_") for layer in head.layers)
     return source, outputs, dataclasses.replace(head, prefix=f"{last}_" if added else "")

@@ -309,6 +309,8 @@ def listed(callbacks: Any) -> list[Any]:
     """Callbacks in any form that `fit` takes, as a list."""
     if callbacks is None:
         return []
+    if isinstance(callbacks, keras.callbacks.Callback) and not hasattr(callbacks, "callbacks"):
+        return [callbacks]
     return list(getattr(callbacks, "callbacks", callbacks))
 
 

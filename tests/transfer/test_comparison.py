@@ -322,6 +322,7 @@ def test_what_data_load_gives(tmp_path):
         ({"options": {"tuning": {}}}, "`options` must be of.*'tuning'"),
         ({"options": {"fine_tuning": {"temperature": 2}}}, "`options` of fine_tuning.*temperature"),
         ({"new_data": None}, "`new_data` must have images to learn from"),
+        ({"new_data": (images_of(1, 8, 0),) * 2}, "two classes at least.*Received: 1 classes"),
         ({"new_data": images_of(4, 8, 0)}, r"`new_data` must be \(\(x, y\), \(x_test, y_test\)\)"),
         ({"old_data": (None, None)}, "`old_data` must be"),
         ({"old_data": (None, images_of(3, 9, 0)), "methods": "joint_training"}, "needs `old_data`"),

@@ -35,7 +35,7 @@ def test_features_are_computed_once_and_kept(tmp_path, kind, monkeypatch):
 
     first = trained(tmp_path)
     files = list(tmp_path.iterdir())
-    assert [file.name[:4] for file in files] == ["net-"]
+    assert [file.suffix for file in files] == [".npz"]
     answering = responses.answering
     gone = lambda model: lambda images: pytest.fail("the features should be there")  # noqa: E731
     monkeypatch.setattr(responses, "answering", gone)
@@ -120,10 +120,19 @@ def test_old_files_in_the_folder_of_keras_are_deleted(tmp_path, monkeypatch):
     extraction(tmp_path / "features").fit(X[:40], Y[:40], verbose=0)
     assert len(list(old.parent.iterdir())) == 3  # a folder that is named is the user's own
     extraction(True).fit(X, Y, verbose=0)
-    names = sorted(file.name for file in old.parent.iterdir())
-    assert names[0] == "b.npz"
-    assert names[1].startswith("net-")
+    names = {file.name for file in old.parent.iterdir()}
     assert len(names) == 2
+    assert "b.npz" in names
+
+
+def test_a_damaged_file_in_the_folder_of_keras_is_made_anew(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    extraction(True).fit(X, Y, verbose=0)
+    (file,) = (tmp_path / "features").iterdir()
+    file.write_bytes(b"damaged")
+    extraction(True).fit(X, Y, verbose=0)
+    assert "or is damaged" in caplog.text
+    assert images_in(file) == len(X)
 
 
 def test_other_weights_have_other_features(tmp_path):

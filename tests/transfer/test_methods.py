@@ -415,6 +415,12 @@ def test_data_that_do_not_fit():
         method.fit(X, np.tile([0.0, 1.0, 1.0], (48, 1)))
     with pytest.raises(ValueError, match="must be images"):
         method.fit(X[:0], Y[:0])
+    with pytest.raises(ValueError, match="must be images"):
+        method.fit()
+    with pytest.raises(ValueError, match=r"images of 'new' need labels"):
+        method.fit(X)
+    with pytest.raises(ValueError, match=r"`y` must be an array. Received: a list"):
+        method.fit(X, list(Y))
     for loss in ("sparse_categorical_crossentropy", keras.losses.CategoricalCrossentropy()):
         method.compile("sgd", loss)
     with pytest.raises(ValueError, match="put a second softmax"):
@@ -422,6 +428,25 @@ def test_data_that_do_not_fit():
     scores = FineTuning(network(activation=None), 3)
     with pytest.raises(ValueError, match="gives scores: the loss needs from_logits=True"):
         scores.compile("sgd", "sparse_categorical_crossentropy")
+
+
+def test_the_new_head_is_like_the_deepest_one():
+    model = network()
+    side = keras.layers.Dense(2, "softmax", name="side_answers")(
+        keras.layers.Flatten()(model.get_layer("block1_conv").output)
+    )
+    both = keras.Model(model.input, {"main": model.output, "side": side})
+    method = FineTuning(both, np.int64(3))
+    head = method.network.get_layer("new_predictions")
+    assert head.kernel.shape == (12, 3)
+    with pytest.raises(ValueError, match=r"as export_model\(\). Received: FineTuning"):
+        FineTuning(method, 3)
+
+
+def test_one_callback_needs_no_list(tmp_path):
+    method = compiled(FineTuning(network(), 3, warmup_epochs=1))
+    fit(method, epochs=2, callbacks=keras.callbacks.CSVLogger(tmp_path / "log.csv"))
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
 
 
 def test_a_task_whose_names_are_taken():
