@@ -189,7 +189,10 @@ def test_a_folder_of_another_comparison_is_refused(whole, model, data, change, s
     assert (folder / "settings.json").read_text() == before
 
 
-@pytest.mark.parametrize("method", ["learning_without_forgetting", "feature_extraction"])
+@pytest.mark.parametrize(
+    "method",
+    ["learning_without_forgetting", pytest.param("feature_extraction", marks=pytest.mark.slow)],
+)
 def test_a_comparison_that_was_interrupted_goes_on(model, data, tmp_path, monkeypatch, method):
     methods = ["fine_tuning", method]
 

@@ -43,7 +43,7 @@ def binary_crossentropy(y, p):
 
 
 @methods
-@pytest.mark.parametrize("old", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("old", ["softmax", pytest.param("sigmoid", marks=pytest.mark.slow)])
 def test_a_head_for_several_labels_is_trained_measured_and_exported(name, old):
     model = network(old)
     method = learner(name, model, 3, multi_label=True)

@@ -100,7 +100,14 @@ class Killed(Callback):
             raise SystemError("the power is gone")
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3], ids=["in the first", "between", "in the second"])
+@pytest.mark.parametrize(
+    "epoch",
+    [
+        pytest.param(1, id="in the first", marks=pytest.mark.slow),
+        pytest.param(2, id="between"),
+        pytest.param(3, id="in the second", marks=pytest.mark.slow),
+    ],
+)
 def test_the_same_call_goes_on_to_the_same_weights(model, tmp_path, epoch):
     def run(folder, killed=99):
         keras.utils.set_random_seed(7)
