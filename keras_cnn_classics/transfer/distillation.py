@@ -20,7 +20,6 @@ from keras_cnn_classics.transfer.learner import (
     check_form,
     images_of,
     loss_of,
-    pair_of,
     unscaled,
     with_accuracy_of,
 )
@@ -226,11 +225,8 @@ class Distillation(StagedModel):
     def check_loss(self, loss: Any) -> None:
         check_form(loss, self._form, "the student")
 
-    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def check_data(self, x: Any, y: Any) -> None:
         check_data(x, y, self.network, _ANSWERS)
-        if (validation := kwargs.get("validation_data")) is not None:
-            check_data(*pair_of(validation), self.network, _ANSWERS)
-        return super().fit(x, y, *args, **kwargs)
 
     def _compile(self, arguments: dict[str, Any]) -> None:
         super()._compile(with_accuracy_of(self._form, arguments))

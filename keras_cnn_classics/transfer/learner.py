@@ -142,12 +142,6 @@ class Learner(StagedModel):
     def _compile(self, arguments: dict[str, Any]) -> None:
         super()._compile(with_accuracy_of(self.form(self.task), arguments))
 
-    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        self.check_data(x, y)
-        if (validation := kwargs.get("validation_data")) is not None:
-            self.check_data(*pair_of(validation))
-        return super().fit(x, y, *args, **kwargs)
-
     def check_data(self, x: Any, y: Any, task: str | None = None) -> None:
         """Refuses images of another size and labels that are no classes, as far as they are known.
 
@@ -284,11 +278,6 @@ def check_data(x: Any, y: Any, network: Any, task: str) -> None:
     if len(y) == 0:
         raise ValueError("There must be images to learn from. Received: none")
     _check_labels(np.asarray(as_array(y)), network, task)
-
-
-def pair_of(data: Any) -> tuple[Any, Any]:
-    """Images and labels, or a data set and `None`."""
-    return (data[0], data[1]) if isinstance(data, (tuple, list)) else (data, None)
 
 
 def _check_shape(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> None:

@@ -78,6 +78,10 @@ class StagedModel(keras.Model):
         """The loss where `compile` is given none."""
         raise NotImplementedError
 
+    def check_data(self, x: Any, y: Any) -> None:
+        """Refuses images and labels that do not fit, as far as they are known."""
+        raise NotImplementedError
+
     def check_loss(self, loss: Any) -> None:
         """Refuses a loss that cannot be meant."""
 
@@ -182,6 +186,9 @@ class StagedModel(keras.Model):
         Raises:
             ValueError: If the model is not compiled, or the data do not fit it.
         """
+        self.check_data(x, y)
+        if (validation := kwargs.get("validation_data")) is not None:
+            self.check_data(*pair_of(validation))
         if self._arguments is None:
             raise ValueError("Compile the model before it is trained.")
         stages, callbacks = self.stages(), listed(callbacks)
@@ -303,6 +310,11 @@ def _has_waited(callback: Any) -> bool:
     if isinstance(callback, EarlyStopping):
         return bool(callback.reason) and not callback.out_of_time
     return isinstance(callback, keras.callbacks.EarlyStopping) and callback.stopped_epoch > 0
+
+
+def pair_of(data: Any) -> tuple[Any, Any]:
+    """Images and labels, or a data set and `None`."""
+    return (data[0], data[1]) if isinstance(data, (tuple, list)) else (data, None)
 
 
 def listed(callbacks: Any) -> list[Any]:

@@ -34,8 +34,8 @@ from keras_cnn_classics.training.training_state import TrainingState
 from keras_cnn_classics.transfer import responses
 from keras_cnn_classics.transfer.fine_tuning import FineTuning
 from keras_cnn_classics.transfer.heads import functional
-from keras_cnn_classics.transfer.learner import pair_of
 from keras_cnn_classics.transfer.metrics import accuracies
+from keras_cnn_classics.transfer.staged import pair_of
 
 _HELD_OUT = 0.1  # share of an array's images
 
@@ -193,7 +193,7 @@ def fit_two_stage(
     if "finished" not in summary:
         describe(finished=False)
     stopping = [] if patience is None else [EarlyStopping("val_accuracy", patience=patience)]
-    more = {} if class_weight is None else {"class_weight": dict(class_weight)}
+    more: dict[str, Any] = {} if class_weight is None else {"class_weight": dict(class_weight)}
     learner.fit(
         given.x,
         given.y,
