@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,6 +51,10 @@ def transfer(
     output: Annotated[
         Path | None, typer.Option(help="Folder for the results. Default: runs/transfer-DATA.")
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Of a network that answers to several tasks, the one to begin from."),
+    ] = None,
     options: _common.Options = [],  # noqa: B006  Typer copies it
     only: _common.Only = None,
     epochs: Annotated[
@@ -95,7 +99,7 @@ def transfer(
     """
     if overwrite and resume:
         raise typer.BadParameter("--overwrite and --resume contradict each other.")
-    trained = _trained(origin, weights, options, resize, preprocess)
+    trained = _for_task(_trained(origin, weights, options, resize, preprocess), origin, task)
     import keras
 
     from keras_cnn_classics import training
@@ -118,11 +122,6 @@ def transfer(
     new = _load(data, trained, _common.parse_only(only), batch_size, data_dir)
     known = trained.facts.get("class_names")
     old = None if old_data is None else _load(old_data, trained, known, batch_size, data_dir)
-    if isinstance(trained.model.output_shape, dict):
-        raise ValueError(
-            f"{origin} answers to the tasks {', '.join(trained.model.output_shape)}, and one is "
-            "wanted: save keras.Model(model.input, model.output[task]) and name that file."
-        )
     outputs = trained.model.output_shape[-1]
     if old is not None and outputs != len(old.class_names):
         raise ValueError(
@@ -183,6 +182,7 @@ def _trained(
     """The network that has learned the old task."""
     keras = _common.import_keras()
     from keras_cnn_classics import training
+    from keras_cnn_classics.training._files import reading
 
     path = Path(origin)
     if not path.is_file():
@@ -206,7 +206,9 @@ def _trained(
             f"{path} is a network with its weights: --weights and --option are for a name.",
             param_hint="--from",
         )
-    model, facts = keras.saving.load_model(path, compile=False), training.read_facts(path)
+    with reading(path, "name a whole .keras file."):
+        model = keras.saving.load_model(path, compile=False)
+    facts = training.read_facts(path)
     mode = preprocess or facts.get("preprocessing")
     if mode is None:
         raise typer.BadParameter(
@@ -216,6 +218,20 @@ def _trained(
         )
     fitted = resize or facts.get("recipe", {}).get("resize", "crop")
     return _common.Trained(model, mode, fitted, facts)
+
+
+def _for_task(trained: _common.Trained, origin: str, task: str | None) -> _common.Trained:
+    """The network with its answers for one task alone."""
+    outputs = trained.model.output
+    tasks = sorted(outputs) if isinstance(outputs, dict) else []
+    if not tasks and task is None:
+        return trained
+    if task not in tasks:
+        says = f"the tasks {', '.join(tasks)}: name one" if tasks else "one task: leave it out"
+        raise typer.BadParameter(f"{origin} answers to {says}.", param_hint="--task")
+    import keras
+
+    return replace(trained, model=keras.Model(trained.model.input, outputs[task]))
 
 
 def _load(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,22 @@ def written(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         scratch.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def reading(path: Path, remedy: str) -> Iterator[None]:
+    """Says of a file that cannot be read, whatever the library says, what to do.
+
+    Raises:
+        ValueError: If it is damaged, or not what was expected.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, TypeError, LookupError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"{path} is damaged ({reason}): {remedy}") from error
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,7 +1,6 @@
 from .advice import Advice as Advice
 from .advice import advise as advise
 from .advice import similarity as similarity
-from .comparison import Comparison as Comparison
 from .comparison import compare as compare
 from .distillation import Distillation as Distillation
 from .feature_extraction import FeatureExtraction as FeatureExtraction
@@ -13,5 +12,6 @@ from .losses import DistillationLoss as DistillationLoss
 from .metrics import TransferMatrix as TransferMatrix
 from .metrics import accuracies as accuracies
 from .metrics import class_weights as class_weights
+from .table import Comparison as Comparison
 from .two_stage import TwoStage as TwoStage
 from .two_stage import fit_two_stage as fit_two_stage

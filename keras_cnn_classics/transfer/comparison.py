@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import inspect
-import io
 import json
 import os
 import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from keras_cnn_classics.data.batches.recorded import batches_of
 from keras_cnn_classics.data.position import Positions
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._callback import Callback
-from keras_cnn_classics.training._files import write_json, written
+from keras_cnn_classics.training._files import reading, write_json, written
 from keras_cnn_classics.training._layers import as_array
 from keras_cnn_classics.training._random import get_random, set_random
 from keras_cnn_classics.training.finite_loss import FiniteLoss
@@ -36,9 +34,14 @@ from keras_cnn_classics.transfer.learner import check_data
 from keras_cnn_classics.transfer.learning_without_forgetting import LearningWithoutForgetting
 from keras_cnn_classics.transfer.metrics import accuracies
 from keras_cnn_classics.transfer.responses import key_of, key_of_data
+from keras_cnn_classics.transfer.table import OLD_NETWORK, Comparison, Row
 
-OLD_NETWORK, MODEL, SETTINGS, STATE = "old_network", "model.keras", "settings.json", "state"
+MODEL, SETTINGS, STATE = "model.keras", "settings.json", "state"
 _NEW = "new"
+_MEASURED = (
+    *("method", "seed", "old_accuracy", "new_accuracy"),
+    *("seconds_per_epoch", "seconds", "prediction_ms", "parameters"),
+)
 _WARM, _TIMED = 3, 11  # batches whose prediction is not timed, and is
 
 
@@ -70,129 +73,6 @@ METHODS = {
 }
 
 
-@dataclass(frozen=True)
-class Row:
-    """What was measured of a method; means over the seeds where nothing else is said.
-
-    Attributes:
-        method: Its name, or `"old_network"` for the model as it was.
-        old_accuracy: Share of right answers on the old task's test images, from 0 to 1; `None`
-            without them.
-        old_spread: Standard deviation of it over the seeds; `None` if there is one seed.
-        new_accuracy: The same on the new task's.
-        new_spread: The same of it.
-        seconds_per_epoch: Of training with all layers that learn, the first such epoch left out.
-        seconds: Of `fit` from its beginning to its end.
-        prediction_ms: Milliseconds per image for the answers to both tasks, in batches; median.
-        parameters: Weights of the network for both tasks.
-        old_data: Whether the method learns from data of the old task.
-        seeds: How many trainings it is the mean of.
-    """
-
-    method: str
-    old_accuracy: float | None
-    old_spread: float | None
-    new_accuracy: float | None
-    new_spread: float | None
-    seconds_per_epoch: float | None
-    seconds: float | None
-    prediction_ms: float
-    parameters: int
-    old_data: bool
-    seeds: int
-
-
-_COLUMNS: dict[str, Callable[[Row], str]] = {
-    "method": lambda row: row.method.replace("_", " "),
-    "new task, %": lambda row: _percent(row.new_accuracy, row.new_spread),
-    "old task, %": lambda row: _percent(row.old_accuracy, row.old_spread),
-    "s per epoch": lambda row: _number(row.seconds_per_epoch, ".2f"),
-    "s in all": lambda row: _number(row.seconds, ".1f"),
-    "ms per image": lambda row: _number(row.prediction_ms, ".3f"),
-    "parameters": lambda row: f"{row.parameters:,}",
-    "old data": lambda row: "needed" if row.old_data else "-",
-}
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The table of the methods. `rich.print` shows it.
-
-    Attributes:
-        rows: A row for the old network and one for each method.
-    """
-
-    rows: tuple[Row, ...]
-
-    def __getitem__(self, method: str) -> Row:
-        """The row of a method."""
-        return next(row for row in self.rows if row.method == method)
-
-    def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Writes the table with a column for each attribute of `Row`; unknown ones are empty."""
-        rows = [asdict(row) for row in self.rows]
-        text = io.StringIO()
-        table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        with written(Path(path)) as scratch:
-            scratch.write_text(text.getvalue())
-
-    def to_markdown(self) -> str:
-        """The table for a document: `mean ± standard deviation` over the seeds."""
-        lines = [list(_COLUMNS), ["---"] + ["---:"] * (len(_COLUMNS) - 1)]
-        lines += [[text(row) for text in _COLUMNS.values()] for row in self.rows]
-        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-    def __rich__(self) -> Any:
-        from rich.table import Table
-
-        # Narrow enough for 80 characters: the names of methods are what is broken.
-        table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
-        table.add_column("method")
-        for name in list(_COLUMNS)[1:]:
-            table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
-        for row in self.rows:
-            table.add_row(*(text(row) for text in _COLUMNS.values()))
-        return table
-
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """Draws the new task's accuracy over the old one's, a point for each method.
-
-        Args:
-            path: Where to save the picture. Defaults to nowhere.
-
-        Returns:
-            A `matplotlib.figure.Figure`.
-
-        Raises:
-            ValueError: If there were no data of the old task.
-        """
-        from matplotlib.figure import Figure
-
-        before = self[OLD_NETWORK].old_accuracy
-        if before is None:
-            raise ValueError("Without `old_data` there is no old task's accuracy to draw.")
-        figure = Figure(figsize=(7, 5), layout="constrained")
-        axes = figure.add_subplot(xlabel="old task, accuracy", ylabel="new task, accuracy")
-        axes.axvline(before, color="grey", linestyle=":", label="old network")
-        for row in self.rows:
-            if row.old_accuracy is not None and row.new_accuracy is not None:
-                axes.errorbar(
-                    row.old_accuracy,
-                    row.new_accuracy,
-                    xerr=row.old_spread,
-                    yerr=row.new_spread,
-                    fmt="o",
-                    capsize=3,
-                    label=row.method.replace("_", " "),
-                )
-        axes.legend()
-        if path is not None:
-            figure.savefig(path, dpi=150)
-        return figure
-
-
 def compare(
     model: Any,
     old_data: Any,
@@ -217,7 +97,8 @@ def compare(
 
     In a folder, each training that is finished is kept, with the network of the first seed, and one
     that was interrupted goes on from its last epoch: the same call again does what is left. More
-    methods and seeds may be asked for there, with all else the same.
+    methods and seeds may be asked for there, with all else the same; methods that are finished
+    there, with these seeds and settings, come along in the table.
 
     Python's, NumPy's and Keras's random states are set for each training by its seed.
 
@@ -302,7 +183,13 @@ def compare(
             # Keras counts the names up.
             **{f"optimizer.{a}": v for a, v in pattern.get_config().items() if a != "name"},
         }
-        _begin(kept, begun | {f"{a}.{b}": v for a, one in planned.items() for b, v in one.items()})
+        _begin(kept, begun | _flat(planned))
+        # What the folder has of other methods belongs to its table.
+        for name in METHODS:
+            if name not in planned and all(_done(kept / name, seed) for seed in listed):
+                settings = _settings(name, common, (options or {}).get(name, {}))
+                if not _others(kept, _flat({name: settings})):
+                    planned[name] = settings
 
     rows = [_old_row(keras.Model(source.input, outputs), old_task, old, new, batch_size)]
     random = get_random()
@@ -443,21 +330,43 @@ def _settings(name: str, common: dict[str, Any], given: Mapping[str, Any]) -> di
 
 def _begin(folder: Path, settings: dict[str, Any]) -> None:
     """Writes down how a folder was begun, or refuses other settings than those it has."""
-    path, now = folder / SETTINGS, json.loads(json.dumps(settings, default=str))
-    begun: dict[str, Any] = {}
-    with contextlib.suppress(FileNotFoundError):
-        try:
-            begun = dict(json.loads(path.read_text()))
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged ({error}): name another folder.") from None
-    other = [key for key in now if key in begun and begun[key] != now[key]]
-    if other:
-        said = "; ".join(f"{key}: {begun[key]} there, {now[key]} here" for key in other)
+    begun = _begun(folder)
+    if not begun and any(folder.glob("*/seed-*.json")):
+        raise ValueError(
+            f"{folder} has finished trainings, but no {SETTINGS} that says of what: name another "
+            "folder."
+        )
+    if other := _others(folder, settings):
+        said = "; ".join(f"{key}: {there} there, {here} here" for key, there, here in other)
         raise ValueError(
             f"The comparison in {folder} was begun with other settings ({said}). Give the same "
             "again, or another folder."
         )
-    write_json(path, {**begun, **now})
+    write_json(folder / SETTINGS, {**begun, **_plain(settings)})
+
+
+def _others(folder: Path, settings: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """The settings that are others in a folder: name, value there and value here."""
+    begun, now = _begun(folder), _plain(settings)
+    return [(key, begun[key], now[key]) for key in now if key in begun and begun[key] != now[key]]
+
+
+def _begun(folder: Path) -> dict[str, Any]:
+    path = folder / SETTINGS
+    try:
+        with reading(path, "name another folder."):
+            return dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return {}
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as they are read from a file."""
+    return dict(json.loads(json.dumps(settings, default=str)))
+
+
+def _flat(planned: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {f"{name}.{key}": v for name, one in planned.items() for key, v in one.items()}
 
 
 def clear(folder: Path) -> None:
@@ -512,18 +421,16 @@ class _Watch(Callback):
 
 
 def _done(place: Path | None, seed: int) -> dict[str, Any] | None:
-    """What was measured of a training that is finished."""
-    if place is None:
+    """What was measured of a training that is finished, if its network is still there, too."""
+    if place is None or not (place / MODEL).exists():
         return None
     path = place / f"seed-{seed}.json"
     try:
-        return dict(json.loads(path.read_text()))
+        with reading(path, "delete it, and it is measured again."):
+            found = json.loads(path.read_text())
+            return {key: found[key] for key in _MEASURED}
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is damaged ({error}): delete it, and it is measured again."
-        ) from None
 
 
 def _run(
@@ -672,13 +579,3 @@ def _progress(total: int, verbose: int) -> Iterator[Callable[..., None]]:
             bar.update(task, completed=before + at, **shown)
 
         yield show
-
-
-def _percent(value: float | None, spread: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{100 * value:.2f}" + ("" if spread is None else f" ± {100 * spread:.2f}")
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

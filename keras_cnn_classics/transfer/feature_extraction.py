@@ -55,7 +55,7 @@ class FeatureExtraction(Learner):
 
     Raises:
         ValueError: If an argument is out of range, the model's head is not recognised, or, in
-            `fit`, if the file named by `cache` has features of another network.
+            `fit`, if `cache` is no path for features or the file has those of another network.
 
     References:
         - [Donahue et al., 2013](https://arxiv.org/abs/1310.1531)
@@ -196,10 +196,15 @@ def _file(cache: bool | str, key: str) -> Path:
         from keras_cnn_classics.weights._download import cache_dir
 
         folder = cache_dir().parent / "features"
-    elif str(cache).endswith(".npz"):
-        return Path(str(cache))
     else:
         folder = Path(str(cache))
+        if (folder.suffix == ".npz") == folder.is_dir() and folder.exists():
+            raise ValueError(
+                "`cache` must be a folder, or a file that ends in .npz. Received: the "
+                f"{'folder' if folder.is_dir() else 'file'} {folder}"
+            )
+        if folder.suffix == ".npz":
+            return folder
     return folder / f"{key}.npz"
 
 

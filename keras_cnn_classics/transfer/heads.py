@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -238,6 +238,20 @@ def names_before(output: Any) -> list[str]:
             break
         tensor = inputs[0]
     return names
+
+
+def operations_before(outputs: Iterable[Any]) -> list[Any]:
+    """All layers and operations that symbolic tensors come from, each of them once."""
+    found: dict[int, Any] = {}
+    seen: set[tuple[int, int]] = set()
+    left = list(outputs)
+    while left:
+        operation, node, _ = left.pop()._keras_history
+        if (id(operation), node) not in seen:
+            seen.add((id(operation), node))
+            found[id(operation)] = operation
+            left += operation._inbound_nodes[node].input_tensors
+    return list(found.values())
 
 
 def copy_of(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -65,17 +66,18 @@ class Learner(StagedModel):
         inputs, outputs, features = _heads.copy_with(source, outputs, features)
         owned = {one: _owned(output, head, one) for one, output in outputs.items()}
         if classes is not None:
-            there = _layers_between(inputs, [*outputs.values(), features])
+            there = _heads.operations_before([*outputs.values(), features])
             if expansion is not None:
                 features = _heads.expanded(features, task, expansion, seed)
             if self.duplicates:
                 features = _heads.duplicate(inputs, features, task)
-                there = _layers_between(inputs, [*outputs.values(), features])
+                there += _heads.operations_before([features])
             outputs[task] = _heads.new_head(
                 features, like, task, classes, hidden=hidden, multi_label=multi_label
             )
-            new = _layers_between(inputs, [outputs[task]])
-            owned[task] = [x.name for x in new if x.weights and x not in there]
+            _check_names(outputs.values(), task)
+            new = [x for x in _heads.operations_before([outputs[task]]) if x not in there]
+            owned[task] = [x.name for x in new if getattr(x, "weights", None)]
         network = keras.Model(inputs, outputs, name=source.name)
         if decay:
             add_l2(network, decay)
@@ -336,8 +338,14 @@ def unscaled(loss: Any) -> Any:
     return loss
 
 
-def _layers_between(inputs: Any, outputs: Sequence[Any]) -> list[Any]:
-    return list(keras.Model(inputs, list(outputs)).layers)
+def _check_names(outputs: Iterable[Any], task: str) -> None:
+    """Refuses a task that two layers would be called alike for, which Keras does not allow."""
+    counts = Counter(operation.name for operation in _heads.operations_before(outputs))
+    if taken := [name for name, count in counts.items() if count > 1]:
+        raise ValueError(
+            f"The new layers' names would begin with {task!r}, and the model has such ones "
+            f"already: {', '.join(taken[:5])}. Choose another `task`."
+        )
 
 
 def _with_tasks(
@@ -367,14 +375,8 @@ def _with_tasks(
             f"The model has a head for {task!r} already: choose another `task`, or leave `classes` "
             f"out to train that one. Its tasks are {list(outputs)}."
         )
-    taken = [layer.name for layer in source.layers if layer.name.startswith(f"{task}_")]
-    if classes is not None and taken:
-        raise ValueError(
-            f"The new layers' names will begin with {task!r}, and the model has such ones already: "
-            f"{', '.join(taken[:5])}. Choose another `task`."
-        )
     # The new head is like that which has most before it, not like an auxiliary one.
-    depths = {one: len(_layers_between(source.input, [out])) for one, out in outputs.items()}
+    depths = {one: len(_heads.operations_before([out])) for one, out in outputs.items()}
     last = max(reversed(depths), key=depths.__getitem__)
     head = _heads.find_head(outputs[last], _first(outputs[last], first, last))
     added = all(layer.name.startswith(f"{last}_") for layer in head.layers)

@@ -176,7 +176,8 @@ class StagedModel(keras.Model):
             batch_size: For arrays.
             epochs: The epoch to end with, those of all stages counted.
             verbose: As in Keras.
-            callbacks: As in Keras; without `BackupAndRestore`, which knows no stages.
+            callbacks: As in Keras; without `BackupAndRestore` and `SwapEMAWeights`, which know no
+                stages.
             initial_epoch: As in Keras.
             **kwargs: Further arguments of `keras.Model.fit`.
 
@@ -300,6 +301,11 @@ def _check_callbacks(callbacks: Sequence[Any]) -> None:
         raise ValueError(
             "BackupAndRestore does not know in which stage training was: take training."
             "TrainingState(folder), as the last callback."
+        )
+    if any(isinstance(one, keras.callbacks.SwapEMAWeights) for one in callbacks):
+        raise ValueError(
+            "SwapEMAWeights belongs to one optimizer, and each stage has its own: take training."
+            "WeightAveraging instead."
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._callback import Callback
-from keras_cnn_classics.training._files import write_json
+from keras_cnn_classics.training._files import reading, write_json
 from keras_cnn_classics.training._layers import as_array
 from keras_cnn_classics.training.distribution import is_chief
 from keras_cnn_classics.training.early_stopping import EarlyStopping
@@ -168,7 +168,8 @@ def fit_two_stage(
                     f"The run in {folder} is finished, but its best.keras is gone. Begin anew in "
                     "another folder or by overwrite=True."
                 )
-            learner.network.load_weights(best)
+            with reading(best, "begin anew in another folder or by overwrite=True."):
+                learner.network.load_weights(best)
             return _result(learner.export_model(), folder, summary)
     else:
         check_folder(folder, overwrite=overwrite)

@@ -128,6 +128,27 @@ def test_a_network_by_name(run, tmp_path):
     assert json.loads(out)["rows"][1]["parameters"] == model.count_params() + 8 * 2 + 2
 
 
+def test_from_what_the_command_has_left(compare, tmp_path):
+    methods = ("--methods", "feature_extraction")
+    code, _, errors = compare(*methods)
+    assert code == 0, errors
+    left = tmp_path / "out" / "feature_extraction" / "model.keras"
+    more = (*methods, "--from", left, "--preprocess", "lenet", "--only", "3,4,5", "--json")
+    code, _, errors = compare(*more, output="next")
+    assert code == 2
+    assert "answers to the tasks new, old: name one" in errors
+    code, out, errors = compare(*more, "--task", "new", output="next")
+    assert code == 0, errors
+    assert json.loads(out)["class_names"]["new"] == ["3", "4", "5"]
+    network = keras.saving.load_model(tmp_path / "next" / "feature_extraction" / "model.keras")
+    assert {task: one.shape[-1] for task, one in network.output.items()} == {"old": 2, "new": 3}
+    left.write_bytes(left.read_bytes()[:5000])
+    code, _, errors = compare(*more, "--task", "new", output="third")
+    assert code == 1
+    assert re.search("model.keras is damaged .*name a whole .keras file", errors)
+    assert len(errors.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
@@ -138,6 +159,7 @@ def test_a_network_by_name(run, tmp_path):
         (("--from", "VGG61"), 2, "VGG"),
         (("--from", "none.keras"), 1, "no file none.keras"),
         (("--from", "LeNet5"), 2, "No weights of LeNet5 are registered"),
+        (("--task", "old"), 2, "answers to one task: leave it out"),
         (("--head", "tail"), 1, "No layer 'tail'.*predictions, f6_act, f6"),
         (("--only", "5-99"), 1, "must have classes of 'digits'"),
         (("--old-data", "nowhere"), 1, "'nowhere'"),

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -74,7 +75,7 @@ def accuracy(answers, labels):
 
 def test_each_row_is_what_its_runs_have_measured(whole, model, data):
     table, folder = whole
-    assert [row.method for row in table.rows] == [module.OLD_NETWORK, *module.METHODS]
+    assert [row.method for row in table.rows] == ["old_network", *module.METHODS]
     (_, (old_x, old_y)), (_, (new_x, new_y)) = data
     for row in table.rows[1:]:
         run = json.loads((folder / row.method / "seed-3.json").read_text())
@@ -86,7 +87,7 @@ def test_each_row_is_what_its_runs_have_measured(whole, model, data):
         assert accuracy(answers[0]["old"], old_y) == row.old_accuracy
         assert accuracy(answers[1]["new"], new_y) == row.new_accuracy
         assert row.parameters == network.count_params()
-    before = table[module.OLD_NETWORK]
+    before = table["old_network"]
     assert before.old_accuracy == accuracy(model.predict(old_x, verbose=0), old_y) > 0.8
     assert before.new_accuracy is None
     assert before.parameters == model.count_params() == 36 * 12 + 12 + 12 * 3 + 3
@@ -157,6 +158,45 @@ def test_what_is_done_is_not_done_again_and_more_seeds_are_added(whole, model, d
         assert getattr(row, f"{task}_accuracy") == pytest.approx((one + two) / 2)
         assert getattr(row, f"{task}_spread") == pytest.approx(abs(one - two) / 2**0.5)
     assert f" ± {100 * row.new_spread:.2f} |" in more.to_markdown()
+
+
+def test_what_the_folder_has_of_other_methods_comes_along(whole, model, data):
+    table, folder = whole
+    methods = ["joint_training"]
+    again = transfer.compare(model, *data, methods, [3], folder=folder, **SETTINGS)
+    assert [row.method for row in again.rows[:2]] == ["old_network", "joint_training"]
+    assert {row.method for row in again.rows} == {row.method for row in table.rows}
+    assert again["fine_tuning"] == table["fine_tuning"]
+    # Of other settings, it is no row of the same table.
+    options = {"fine_tuning": {"epochs": 4}}
+    again = transfer.compare(
+        model, *data, methods, [3], folder=folder, options=options, **SETTINGS
+    )
+    assert "fine_tuning" not in [row.method for row in again.rows]
+
+
+def test_a_folder_that_somebody_has_changed(whole, model, data, tmp_path):
+    methods = ["fine_tuning"]
+
+    def compare(folder):
+        return transfer.compare(model, *data, methods, [3], folder=folder, **SETTINGS)
+
+    for name in ("damaged", "other", "bare", "without"):
+        shutil.copytree(whole[1], tmp_path / name)
+    run = "fine_tuning/seed-3.json"
+    (tmp_path / "damaged" / run).write_text('{"old_accuracy": 0.')
+    (tmp_path / "other" / run).write_text("[1, 2]")
+    for name in ("damaged", "other"):
+        with pytest.raises(ValueError, match=rf"{run} is damaged .*delete it, and it is measured"):
+            compare(tmp_path / name)
+    (tmp_path / "bare" / "settings.json").unlink()
+    with pytest.raises(ValueError, match=r"finished trainings, but no settings.json"):
+        compare(tmp_path / "bare")
+    network = tmp_path / "without" / "fine_tuning" / "model.keras"
+    network.unlink()
+    row = compare(tmp_path / "without")["fine_tuning"]
+    assert row.new_accuracy == whole[0]["fine_tuning"].new_accuracy
+    assert keras.saving.load_model(network).count_params() == row.parameters
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,15 @@ def test_a_stale_or_damaged_cache(tmp_path):
         fit(0)
 
 
+def test_a_cache_that_is_something_else(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "folder.npz").mkdir()
+    for name, kind in (("notes.txt", "file"), ("folder.npz", "folder")):
+        with pytest.raises(ValueError, match=rf"a folder, or .* Received: the {kind} .*{name}"):
+            extraction(tmp_path / name).fit(X, Y, verbose=0)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_batches_that_leave_out_other_images_each_time(tmp_path):
     file = tmp_path / "f.npz"
     found = extraction(file)

@@ -279,6 +279,8 @@ def test_callbacks_see_all_stages(tmp_path):
     assert [row.split(",")[0] for row in rows] == ["epoch", "0", "1", "2"]
     with pytest.raises(ValueError, match=r"BackupAndRestore does not know.*TrainingState"):
         fit(method, callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "backup")])
+    with pytest.raises(ValueError, match="SwapEMAWeights belongs to one.*WeightAveraging"):
+        fit(method, callbacks=[keras.callbacks.SwapEMAWeights()])
 
 
 def test_optimizers_that_hold_another_one():
@@ -450,8 +452,20 @@ def test_one_callback_needs_no_list(tmp_path):
 
 
 def test_a_task_whose_names_are_taken():
-    with pytest.raises(ValueError, match=r"names will begin with 'block1'.*block1_conv.*another"):
-        FineTuning(network(), 3, "block1")
+    model = network()
+    layer = keras.layers.Dense(2, "softmax", name="block1_predictions")
+    both = keras.Model(model.input, {"a": layer(model.get_layer("fc1").output), "b": model.output})
+    with pytest.raises(ValueError, match=r"begin with 'block1'.*: block1_predictions. Choose"):
+        FineTuning(both, 3, "block1")
+
+
+def test_a_task_called_as_layers_begin():
+    method = compiled(FineTuning(network(), 3, "block1"))
+    assert [layer.name for layer in method.head_layers("block1")] == ["block1_predictions"]
+    again = FineTuning(method.export_model("block1"), 4, "block1")
+    assert again.tasks == ["old", "block1"]
+    assert len(again.head_layers("block1")) == 1
+    assert again.network.output["block1"].shape == (None, 4)
 
 
 def test_a_data_set_that_gives_no_batch():

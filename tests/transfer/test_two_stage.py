@@ -160,6 +160,9 @@ def test_a_finished_run_is_read_and_another_one_refused(model, tmp_path):
     with pytest.raises(ValueError, match="another old_data"):
         run(old_data=OLD)
     assert len(run(epochs=1, overwrite=True).history["epoch"]) == 1
+    (tmp_path / "best.keras").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"best\.keras is damaged .*overwrite=True"):
+        run(epochs=1)
     (tmp_path / "best.keras").unlink()
     with pytest.raises(FileNotFoundError, match=r"best\.keras is gone"):
         run(epochs=1)
