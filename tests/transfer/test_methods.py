@@ -279,7 +279,7 @@ def test_callbacks_see_all_stages(tmp_path):
     assert [row.split(",")[0] for row in rows] == ["epoch", "0", "1", "2"]
     with pytest.raises(ValueError, match=r"BackupAndRestore does not know.*TrainingState"):
         fit(method, callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "backup")])
-    with pytest.raises(ValueError, match="SwapEMAWeights belongs to one.*WeightAveraging"):
+    with pytest.raises(ValueError, match=r"SwapEMAWeights belongs to one.*WeightAveraging"):
         fit(method, callbacks=[keras.callbacks.SwapEMAWeights()])
 
 
