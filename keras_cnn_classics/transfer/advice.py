@@ -13,7 +13,7 @@ import numpy as np
 from keras_cnn_classics.data.batches.recorded import batches_of
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._layers import as_array
-from keras_cnn_classics.transfer import heads
+from keras_cnn_classics.transfer import heads, responses
 
 # Images of a class. The lectures give no numbers; these are ours. From a thousand on there are as
 # many as ImageNet has, where networks are trained from nothing. Below a hundred, a tenth held out
@@ -265,7 +265,7 @@ def _features(
                 f"`{name}` must have the shape {trunk.input_shape[1:]}, that of the model's. "
                 f"Received: {images.shape[1:]}"
             )
-        found.append(as_array(trunk.predict_on_batch(images)).astype("float64"))
+        found.append(as_array(responses.outputs(trunk, images)).astype("float64"))
         total += len(images)
         if total >= limit:
             break

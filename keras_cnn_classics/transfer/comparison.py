@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_cnn_classics.data.batches.recorded import batches_of
 from keras_cnn_classics.data.position import Positions
@@ -33,7 +34,7 @@ from keras_cnn_classics.transfer.joint_training import JointTraining
 from keras_cnn_classics.transfer.learner import check_data
 from keras_cnn_classics.transfer.learning_without_forgetting import LearningWithoutForgetting
 from keras_cnn_classics.transfer.metrics import accuracies
-from keras_cnn_classics.transfer.responses import key_of, key_of_data
+from keras_cnn_classics.transfer.responses import key_of, key_of_data, outputs
 from keras_cnn_classics.transfer.table import OLD_NETWORK, Comparison, Row
 
 MODEL, SETTINGS, STATE = "model.keras", "settings.json", "state"
@@ -142,23 +143,25 @@ def compare(
     """
     check_number("decay", decay, 0)
     source = heads.functional(model)
-    outputs = heads.outputs_of(source, "old")
-    if len(outputs) != 1:
+    answers = heads.outputs_of(source, "old")
+    if len(answers) != 1:
         raise ValueError(
             "The model must have one task: of a model of several take keras.Model(model.input, "
-            f"model.output[task]). Received: {list(outputs)}"
+            f"model.output[task]). Received: {list(answers)}"
         )
-    (old_task, output), *_ = outputs.items()
+    (old_task, output), *_ = answers.items()
     old, new = _data("old_data", old_data), _data("new_data", new_data)
     if new is None or new.train is None:
         raise ValueError(f"`new_data` must have images to learn from. Received: {new_data!r}")
     _check(source, output, old, new)
     chosen = _chosen(methods, old)
-    listed = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    if not listed or len(set(listed)) != len(listed):
-        raise ValueError(f"`seeds` must be a number above 0, or different seeds. Received: {seeds}")
+    if not isinstance(seeds, Sequence):
+        check_number("seeds", seeds, 1, whole=True)
+    listed = list(seeds if isinstance(seeds, Sequence) else range(seeds))
     for seed in listed:
         check_number("seeds", seed, 0, below=2**32, whole=True)
+    if not listed or len(set(listed)) != len(listed):
+        raise ValueError(f"`seeds` must be a number above 0, or different seeds. Received: {seeds}")
     pattern = keras.optimizers.get(optimizer or keras.optimizers.SGD(1e-3, momentum=0.9))
     common = {
         "epochs": epochs,
@@ -166,10 +169,12 @@ def compare(
         "warmup_epochs": warmup_epochs,
         "decay": decay,
     }
-    unknown = set(options or ()) - set(METHODS)
-    if unknown:
-        raise ValueError(f"`options` must be of {list(METHODS)}. Received: {sorted(unknown)}")
-    planned = {name: _settings(name, common, (options or {}).get(name, {})) for name in chosen}
+    given = dict(options or {})
+    if set(given) - set(METHODS) or not all(isinstance(one, Mapping) for one in given.values()):
+        raise ValueError(
+            f"`options` must have dicts of arguments for some of {list(METHODS)}. Received: {given}"
+        )
+    planned = {name: _settings(name, common, given.get(name, {})) for name in chosen}
     for settings in planned.values():
         heads.find_head(output, settings["head"])
     kept = None if folder is None else Path(folder)
@@ -187,11 +192,11 @@ def compare(
         # What the folder has of other methods belongs to its table.
         for name in METHODS:
             if name not in planned and all(_done(kept / name, seed) for seed in listed):
-                settings = _settings(name, common, (options or {}).get(name, {}))
+                settings = _settings(name, common, given.get(name, {}))
                 if not _others(kept, _flat({name: settings})):
                     planned[name] = settings
 
-    rows = [_old_row(keras.Model(source.input, outputs), old_task, old, new, batch_size)]
+    rows = [_old_row(keras.Model(source.input, answers), old_task, old, new, batch_size)]
     random = get_random()
     epochs_in_all = len(listed) * sum(settings["epochs"] for settings in planned.values())
     try:
@@ -255,6 +260,8 @@ def _data(name: str, given: Any) -> _Data | None:
     )
     classes = 0
     for _, labels in (pair for pair in (train, test) if pair is not None):
+        if labels.dtype.kind not in "biuf" or not np.isfinite(labels).all():
+            raise ValueError(f"The labels of `{name}` must be numbers. Received: {labels[:3]}")
         if len(labels):
             one_hot = labels.ndim > 1 and labels.shape[-1] > 1
             classes = max(classes, labels.shape[-1] if one_hot else int(labels.max()) + 1)
@@ -290,7 +297,12 @@ def _chosen(methods: str | Sequence[str], old: _Data | None) -> list[str]:
     can_rehearse = old is not None and old.train is not None
     if methods == "all":
         return [name for name, method in METHODS.items() if can_rehearse or not method.old_data]
-    found = [methods] if isinstance(methods, str) else list(methods)
+    found = [methods] if isinstance(methods, str) else list(methods or ())
+    if "distillation" in found:
+        raise ValueError(
+            "Distillation makes another network for the old task, and learns no new one: take "
+            "transfer.Distillation for it."
+        )
     if not found or set(found) - set(METHODS) or len(set(found)) != len(found):
         raise ValueError(
             f"`methods` must be 'all' or some of {list(METHODS)}. Received: {methods!r}"
@@ -313,7 +325,8 @@ def _settings(name: str, common: dict[str, Any], given: Mapping[str, Any]) -> di
     own = {
         key: one.default
         for key, one in inspect.signature(method.kind.__init__).parameters.items()
-        if key not in ("self", "model", "classes", "task", "old_task", "name")
+        # The share of right labels, of several, would be no accuracy to compare with.
+        if key not in ("self", "model", "classes", "task", "old_task", "name", "multi_label")
     }
     own |= {"rate": method.rate, "epochs": None, "batch_size": None}
     if unknown := set(given) - set(own):
@@ -325,6 +338,11 @@ def _settings(name: str, common: dict[str, Any], given: Mapping[str, Any]) -> di
     check_number("epochs", settings["epochs"], 1, whole=True)
     check_number("batch_size", settings["batch_size"], 1, whole=True)
     check_number("rate", settings["rate"], above=0)
+    if settings["epochs"] <= (warmup := settings.get("warmup_epochs", 0)):
+        raise ValueError(
+            f"{name} would end in its warm-up: `epochs` must be more than `warmup_epochs`. "
+            f"Received: {settings['epochs']} and {warmup}"
+        )
     return settings
 
 
@@ -503,7 +521,7 @@ def _prediction_ms(network: Any, data: tuple[Any, Any], size: int) -> float:
     times = []
     for _ in range(_WARM + _TIMED):
         start = time.perf_counter()
-        network.predict_on_batch(images)
+        outputs(network, images)
         times.append(time.perf_counter() - start)
     return 1000 * statistics.median(times[_WARM:]) / len(images)
 

@@ -18,6 +18,7 @@ from keras_cnn_classics.transfer import responses
 from keras_cnn_classics.transfer.learner import (
     check_data,
     check_form,
+    check_unaugmented,
     images_of,
     loss_of,
     unscaled,
@@ -49,7 +50,8 @@ class Distillation(StagedModel):
     large as the difference of their sizes asks for, or a dense layer; it is not in what
     `export_model` gives.
 
-    The student that it is made of stays as it is, and so do the teachers: all are copied.
+    The student that it is made of stays as it is, and so do the teachers: all are copied. Layers
+    that are frozen in the student do not learn.
 
     Args:
         student: The Functional or Sequential model to train.
@@ -124,6 +126,8 @@ class Distillation(StagedModel):
         copy = _heads.copy_of(_single(_heads.functional(student)))
         for one in teachers:
             _check_match(copy, one)
+        for one in (copy, *teachers):
+            check_unaugmented(one)
         self._set_up(
             network=_with_hints(copy, teachers[0], hints),
             teachers=teachers,
@@ -135,6 +139,7 @@ class Distillation(StagedModel):
             hint_weight=hint_weight,
             hint_epochs=hint_epochs,
             responses=responses,
+            frozen=[layer.name for layer in weighted_layers(copy) if not layer.trainable],
             name=name,
         )
 
@@ -197,7 +202,8 @@ class Distillation(StagedModel):
     # -- Keras ---------------------------------------------------------------------------------
 
     def stages(self) -> Sequence[Stage]:
-        everything = weighted_layers(self.network)
+        frozen = set(self._options["frozen"])
+        everything = [x for x in weighted_layers(self.network) if x.name not in frozen]
         start = self._options["hint_epochs"]
         if not start or not self._options["hints"]:
             return [Stage("distillation", everything)]
@@ -226,7 +232,7 @@ class Distillation(StagedModel):
         check_form(loss, self._form, "the student")
 
     def check_data(self, x: Any, y: Any) -> None:
-        check_data(x, y, self.network, _ANSWERS)
+        check_data(x, y, self.network, _ANSWERS, labelled=False)
 
     def _compile(self, arguments: dict[str, Any]) -> None:
         super()._compile(with_accuracy_of(self._form, arguments))
@@ -304,12 +310,13 @@ class Distillation(StagedModel):
     def _fit_stage(self, x: Any, y: Any, **kwargs: Any) -> Any:
         if not self._hinted:
             how = self._options["responses"]
+            self._recorded.belongs_to(*map(responses.key_of, self._teachers))
             x = responses.with_answers(self._recorded, x, how, "the teacher's answers", kwargs)
         return super()._fit_stage(x, y, **kwargs)
 
     # -- Results -------------------------------------------------------------------------------
 
-    def export_model(self, name: str | None = None) -> keras.Model:
+    def export_model(self, *, name: str | None = None) -> keras.Model:
         """Gives the student as a plain Functional model with weights of its own.
 
         Args:

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_cnn_classics.data.batches.recorded import ChangingError, Recorded, digests
 from keras_cnn_classics.transfer import responses
-from keras_cnn_classics.transfer.learner import Learner, images_of
+from keras_cnn_classics.transfer.learner import Learner, augmenting, check_labels, images_of
 from keras_cnn_classics.transfer.staged import Stage
 
 _LOGGER = logging.getLogger("keras_cnn_classics")
@@ -101,6 +101,12 @@ class FeatureExtraction(Learner):
         self._head = keras.Model(features, network.output[self.task], name="head")
         trunk = keras.Model(network.input, {_FEATURES: features}, name="features")
         self._recorded, self._key = Recorded(responses.answering(trunk)), ""
+        if found := augmenting(network):
+            _LOGGER.warning(
+                "%s: features are computed as in use, in which these layers do nothing. Augment "
+                "the images before the model.",
+                ", ".join(found),
+            )
 
     def stages(self) -> Sequence[Stage]:
         return [Stage("new head", self.head_layers(self.task))]
@@ -127,7 +133,9 @@ class FeatureExtraction(Learner):
         if validation is not None:
             given = validation if isinstance(validation, (tuple, list)) else (validation,)
             with contextlib.suppress(ChangingError):
-                theirs, also_used, _ = self._features(*given, **options)
+                theirs, also_used, size = self._features(*given, **options)
+                if not hasattr(given[0], "shape"):  # whose batches are of another size
+                    kwargs["validation_batch_size"] = size
                 kwargs["validation_data"] = tuple(part for part in theirs if part is not None)
                 used |= also_used
         if self._recorded.nbytes > _LIMIT:
@@ -142,10 +150,8 @@ class FeatureExtraction(Learner):
 
     def _open(self) -> Path | None:
         """The file for the features of the network as it is now, which have been read."""
-        key = responses.key_of(self._trunk)
-        if key != self._key:  # other weights have been loaded
-            self._recorded.keep(())
-            self._key = key
+        key = self._key = responses.key_of(self._trunk)
+        self._recorded.belongs_to(key)  # other weights may have been loaded
         if self._options["cache"] is None:
             return None
         path = _file(self._options["cache"], key)
@@ -175,6 +181,7 @@ class FeatureExtraction(Learner):
         if hasattr(x, "shape"):
             return (features, y, weights), set(keys), 32
         labels, *more = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        check_labels(labels, self.network, self.task)
         found = (features, labels, more[0] if more else None)
         return found, set(keys), len(parts[0][0])
 

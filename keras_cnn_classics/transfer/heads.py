@@ -137,8 +137,8 @@ def _forming(output: Any) -> tuple[Any, str]:
     layer = operation
     while isinstance(layer, layers.Wrapper):
         layer = layer.layer
-    kinds = _kinds(layer)
-    form = next((_DECIDING[kind] for kind in kinds if kind in _DECIDING), None)
+    own = kinds(layer)
+    form = next((_DECIDING[kind] for kind in own if kind in _DECIDING), None)
     if form is None and hasattr(layer, "activation"):
         activation = layer.activation or keras.activations.linear
         form = getattr(activation, "__name__", type(activation).__name__).lower()
@@ -151,7 +151,7 @@ def _forming(output: Any) -> tuple[Any, str]:
             form = None if isinstance(layer, layers.Activation) else "linear"
     if form is not None:
         return operation, form
-    kept = next((_KEPT[kind] for kind in kinds if kind in _KEPT), ())
+    kept = next((_KEPT[kind] for kind in own if kind in _KEPT), ())
     found = [_forming(x) for x in operation._inbound_nodes[node].input_tensors] if kept else []
     if len({form for _, form in found}) != 1 or found[0][1] not in kept:
         raise ValueError(
@@ -163,7 +163,7 @@ def _forming(output: Any) -> tuple[Any, str]:
     return found[0]
 
 
-def _kinds(layer: Any) -> list[str]:
+def kinds(layer: Any) -> list[str]:
     """The names of the classes that a layer or operation is of, those of Keras and of ours."""
     ours = ("keras.", "keras_cnn_classics.")
     return [kind.__name__ for kind in type(layer).__mro__ if kind.__module__.startswith(ours)]
@@ -204,7 +204,7 @@ def find_head(output: Any, first: str | None = None) -> Head:
             size = getattr(layer, "units", None) or getattr(layer, "filters", None)
             if isinstance(layer, (layers.Dense, layers.Conv2D)) and size == output.shape[-1]:
                 break
-            if not isinstance(layer, _PASSED) and _kinds(layer)[0] not in _DECIDING:
+            if not isinstance(layer, _PASSED) and kinds(layer)[0] not in _DECIDING:
                 raise _unrecognised(output, first, seen)
         tensor = inputs[0]
     form_of(output)
@@ -274,13 +274,21 @@ def copy_of(
         if rename is not str and type(layer) in (type(model), keras.Sequential):
             name = rename(layer.name)
             return copy_of(functional(layer), lambda inner: f"{name}_{inner}", name=name)
-        config = layer.get_config()
-        config["name"] = rename(layer.name)
-        return type(layer).from_config(config)
+        return remade(layer, name=rename(layer.name))
 
     copy = keras.models.clone_model(model, input_tensors=inputs, clone_function=copied)
     copy.set_weights(model.get_weights())
     return copy if name is None else keras.Model(copy.input, copy.output, name=name)
+
+
+def remade(layer: Any, **changes: Any) -> Any:
+    """A layer or an operation by the config of another one, with changes."""
+    config = {**layer.get_config(), **changes}
+    if isinstance(layer, layers.Lambda):  # of whose function from_config may be afraid
+        config |= {"function": layer.function, "mask": layer.mask, "arguments": layer.arguments}
+        config["output_shape"] = layer._output_shape
+        return type(layer)(**config)
+    return type(layer).from_config(config)
 
 
 def copy_with(
@@ -355,7 +363,7 @@ def new_head(
         if layer is ending and form != like.form:
             new = _ending(layer, config, form)
         else:
-            new = type(layer).from_config(config)
+            new = remade(layer, **config)
         x = new(x)
         if layer is not last and getattr(layer, "weights", None):
             copied.append((new, layer))
@@ -371,7 +379,7 @@ def _sized(layer: Any, classes: int) -> bool:
 
 def _ending(layer: Any, config: dict[str, Any], form: str) -> Any:
     """A layer like the one that decides the form of a head, for answers of another form."""
-    if _DECIDING.keys() & _kinds(layer):
+    if _DECIDING.keys() & kinds(layer):
         return layers.Activation(form, name=config["name"], dtype=config.get("dtype"))
     if "activation" not in config:
         raise ValueError(

@@ -36,6 +36,7 @@ class JointTraining(Learner):
         decay: Coupled weight decay of kernels, in place of the layers' own and also in what is
             exported; see `training.add_l2`. Defaults to `0`: what the model's layers have.
         hidden: Units of a hidden layer in the new head.
+        multi_label: Whether an image may have several of the new labels.
         old_task: Name of the old task of a model with one output.
         head: Name of the first layer of the old head, if it is not its last layer with weights.
         name: Name of the model.
@@ -65,6 +66,7 @@ class JointTraining(Learner):
         freeze_batch_norm: bool = True,
         decay: float = 0.0,
         hidden: int | None = None,
+        multi_label: bool = False,
         old_task: str = "old",
         head: str | None = None,
         name: str | None = None,
@@ -78,7 +80,7 @@ class JointTraining(Learner):
             old_task=old_task,
             head=head,
             hidden=hidden,
-            multi_label=False,
+            multi_label=multi_label,
             decay=decay,
             name=name,
             warmup_epochs=warmup_epochs,

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_cnn_classics.training import distribution
 from keras_cnn_classics.training._arguments import check_number
-from keras_cnn_classics.training._layers import as_array
+from keras_cnn_classics.training._layers import as_array, layers_of
 from keras_cnn_classics.training.losses import SmoothedCrossentropy
 from keras_cnn_classics.training.penalties import add_l2
 from keras_cnn_classics.transfer import heads as _heads
@@ -150,8 +150,6 @@ class Learner(StagedModel):
         Raises:
             ValueError: For such data.
         """
-        if y is None and hasattr(x, "shape"):
-            raise ValueError(f"The images of {task or self.task!r} need labels. Received: none")
         check_data(x, y, self.network, task or self.task)
 
     # -- Results -------------------------------------------------------------------------------
@@ -241,8 +239,19 @@ def check_form(loss: Any, form: str, task: str) -> None:
     )
 
 
-def check_data(x: Any, y: Any, network: Any, task: str) -> None:
-    """Refuses images and labels that do not fit a network, as far as they are known."""
+def check_data(x: Any, y: Any, network: Any, task: str, *, labelled: bool = True) -> None:
+    """Refuses images and labels that do not fit a network, as far as they are known.
+
+    Args:
+        x: Images, or batches.
+        y: Labels of an array of images.
+        network: A Functional model with its outputs by task.
+        task: The task that the labels are of.
+        labelled: Whether there must be labels.
+
+    Raises:
+        ValueError: For such data.
+    """
     expected = tuple(network.input.shape)
     for name, value in (("x", x), ("y", y)):
         if isinstance(value, (list, tuple)):
@@ -251,38 +260,51 @@ def check_data(x: Any, y: Any, network: Any, task: str) -> None:
         raise ValueError("There must be images to learn from. Received: none")
     if y is None:
         if hasattr(x, "shape"):
-            _check_shape(tuple(x.shape), expected)
-        if isinstance(x, keras.utils.PyDataset) and len(x):
-            batch = x[0]
-            if isinstance(batch, (tuple, list)) and len(batch) > 1:
-                check_data(batch[0], batch[1], network, task)
+            if labelled:
+                raise ValueError(f"The images of {task!r} need labels. Received: none")
+            _check_images(x, expected)
             return
-        spec = getattr(x, "element_spec", None)
-        if not isinstance(spec, tuple) or len(spec) < 2:
-            return
-        shape = spec[0].shape if hasattr(spec[0], "shape") else None
-        if shape is not None and shape.rank is not None:
-            _check_shape(tuple(shape), expected)
-        batch = next(iter(x.take(1)), None)
+        if isinstance(x, keras.utils.PyDataset):
+            batch = x[0] if len(x) else None
+        elif hasattr(x, "take"):
+            batch = next(iter(x.take(1)), None)
+        else:
+            return  # what can be gone through but once
         if batch is None:
             raise ValueError(
-                "The data give no batches: there are fewer images than in one batch, and those are "
-                "dropped. Take a smaller batch size."
+                "The data give no batches: there are none, or fewer images than in one batch, and "
+                "those are dropped. Take a smaller batch size."
             )
-        _check_labels(as_array(batch[1]), network, task)
+        parts = batch if isinstance(batch, (tuple, list)) else (batch,)
+        if isinstance(parts[0], Mapping):
+            raise ValueError(
+                "The data must give batches (images, labels), with images in one tensor. Received: "
+                f"a dict of {', '.join(map(str, parts[0]))}"
+            )
+        _check_images(parts[0], expected)
+        if len(parts) > 1:
+            check_labels(as_array(parts[1]), network, task)
+        elif labelled:
+            raise ValueError(
+                f"The data of {task!r} must give batches (images, labels). Received: images alone"
+            )
         return
     if hasattr(x, "shape"):
-        _check_shape(tuple(x.shape), expected)
+        _check_images(x, expected)
         if len(x) != len(y):
             raise ValueError(
                 f"There must be labels for all images. Received: {len(x)} images, {len(y)} labels"
             )
     if len(y) == 0:
         raise ValueError("There must be images to learn from. Received: none")
-    _check_labels(np.asarray(as_array(y)), network, task)
+    check_labels(np.asarray(as_array(y)), network, task)
 
 
-def _check_shape(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> None:
+def _check_images(images: Any, expected: tuple[int | None, ...]) -> None:
+    shape = tuple(images.shape)
+    # Of bfloat16, which NumPy does not know, the kind is V.
+    if "string" in str(images.dtype) or getattr(images.dtype, "kind", "f") not in "biufV":
+        raise ValueError(f"The images must be numbers. Received: {images.dtype}")
     fits = len(shape) == len(expected) and all(
         None in (a, b) or a == b for a, b in zip(shape[1:], expected[1:], strict=True)
     )
@@ -293,7 +315,12 @@ def _check_shape(shape: tuple[int | None, ...], expected: tuple[int | None, ...]
         )
 
 
-def _check_labels(labels: np.ndarray, network: Any, task: str) -> None:
+def check_labels(labels: np.ndarray, network: Any, task: str) -> None:
+    """Refuses labels that a head has no classes for.
+
+    Raises:
+        ValueError: For such labels.
+    """
     classes = int(network.output[task].shape[-1])
     if _heads.form_of(network.output[task]) == "sigmoid":
         columns = labels.shape[1:] or (1,)
@@ -328,6 +355,29 @@ def _check_labels(labels: np.ndarray, network: Any, task: str) -> None:
         raise ValueError(
             f"The labels of {task!r} must be from 0 to {classes - 1}, as its head has {classes} "
             f"classes: number them anew. Received: {labels.min()} to {labels.max()}"
+        )
+
+
+def augmenting(model: Any) -> list[str]:
+    """The names of the layers of a model that change images at random."""
+    names = {"AugMix", "CutMix", "MixUp", "RandAugment"}
+    return [
+        layer.name
+        for layer in layers_of(model)
+        if any(kind.startswith("Random") or kind in names for kind in _heads.kinds(layer))
+    ]
+
+
+def check_unaugmented(model: Any) -> None:
+    """Refuses a model in which images change at random, so that another one sees others.
+
+    Raises:
+        ValueError: For such a model.
+    """
+    if found := augmenting(model):
+        raise ValueError(
+            f"{model.name!r} augments images within itself, by {', '.join(found)}: the answers to "
+            "be kept would be those to other images. Build it without, and augment the data."
         )
 
 

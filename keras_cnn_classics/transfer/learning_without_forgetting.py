@@ -12,7 +12,7 @@ from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training.scalars import LiveScalars, Scalar, keep_live
 from keras_cnn_classics.transfer import heads as _heads
 from keras_cnn_classics.transfer import responses
-from keras_cnn_classics.transfer.learner import Learner, unscaled
+from keras_cnn_classics.transfer.learner import Learner, check_unaugmented, unscaled
 from keras_cnn_classics.transfer.losses import DistillationLoss
 from keras_cnn_classics.transfer.staged import Stage
 
@@ -118,6 +118,7 @@ class LearningWithoutForgetting(Learner):
             )
         for one, weight in weights.items():
             check_number(f"old_weight[{one!r}]", weight, 0)
+        check_unaugmented(_heads.functional(model))
         super().__init__(
             model,
             classes,
@@ -203,6 +204,7 @@ class LearningWithoutForgetting(Learner):
     def _fit_stage(self, x: Any, y: Any, **kwargs: Any) -> Any:
         if self.stage.name != _WARM_UP:
             how = self._options["responses"]
+            self._recorded.belongs_to(responses.key_of(self._teacher))
             x = responses.with_answers(self._recorded, x, how, "the old answers", kwargs)
         return super()._fit_stage(x, y, **kwargs)
 

@@ -12,7 +12,7 @@ from keras_cnn_classics.data.batches.recorded import batches_of
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._layers import as_array
 from keras_cnn_classics.transfer import heads, responses
-from keras_cnn_classics.transfer.learner import check_data
+from keras_cnn_classics.transfer.learner import check_data, check_labels
 
 _BATCH = 128  # images of an array that are computed at a time
 
@@ -64,7 +64,8 @@ def _accuracy(network: keras.Model, task: str, data: Any) -> float:
     several = heads.form_of(model.output) == "sigmoid"
     right = total = 0
     for images, labels, *_ in batches_of(x, None if y is None else as_array(y), _BATCH):
-        answers = as_array(model.predict_on_batch(images))
+        answers = as_array(responses.outputs(model, images))
+        check_labels(labels, network, task)
         if several:
             hits = (answers > 0.5) == (labels.reshape(answers.shape) > 0.5)
         else:

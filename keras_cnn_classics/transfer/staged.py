@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,7 +125,11 @@ class StagedModel(keras.Model):
             "weighted_metrics": weighted_metrics,
             **kwargs,
         }
-        self._enter(self._stage)
+        now = self._stage
+        for number, stage in enumerate(self.stages()):
+            if stage.factors and number != now:  # not every optimizer can have them
+                self._enter(number)
+        self._enter(now)
 
     def _enter(self, number: int) -> None:
         """Lets the layers of a stage learn, by an optimizer of their own."""
@@ -199,6 +204,7 @@ class StagedModel(keras.Model):
         before = max(0, self._done - initial_epoch)  # epochs of earlier calls
         starts = [stage.start - before for stage in stages]
         history, rows, values = None, list[int](), dict[str, list[float]]()
+        callbacks = [_Count(self, before), _Warning(), *callbacks]
         for number in range(begin, len(stages)):
             first = initial_epoch if number == begin else max(initial_epoch, starts[number])
             last = epochs
@@ -230,7 +236,7 @@ class StagedModel(keras.Model):
                 values.setdefault(name, []).extend(found)
             if self.stop_training and not any(map(_has_waited, callbacks)):
                 break
-        self._done = max(self._done, before + epochs)
+            self._done = max(self._done, before + last)
         if self._stage + 1 < len(stages):
             _LOGGER.warning(
                 "Training has ended in the stage %r, after %d epochs. The next one, %r, begins "
@@ -244,6 +250,16 @@ class StagedModel(keras.Model):
             return super().fit(x, y, batch_size, epochs=0, verbose=0)
         history.epoch, history.history = rows, values
         return history
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.evaluate`, on images and labels of the new task.
+
+        Raises:
+            ValueError: If the data do not fit the model.
+        """
+        if not kwargs.get("_use_cached_eval_dataset"):  # by `fit`, which has looked at them
+            self.check_data(x, y)
+        return super().evaluate(x, y, *args, **kwargs)
 
     def _fit_stage(self, x: Any, y: Any, **kwargs: Any) -> Any:
         """Trains in the stage that was entered."""
@@ -286,6 +302,31 @@ class StagedModel(keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
+
+
+class _Count(keras.callbacks.Callback):
+    """Counts the epochs of a model over all calls of `fit`."""
+
+    def __init__(self, staged: StagedModel, before: int) -> None:
+        super().__init__()
+        self.staged, self.before = staged, before
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.staged._done = max(self.staged._done, self.before + epoch + 1)
+
+
+class _Warning(keras.callbacks.Callback):
+    """Says once what a loss may have become NaN by."""
+
+    told = False
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if not self.told and not math.isfinite((logs or {}).get("loss", 0.0)):
+            self.told = True
+            _LOGGER.warning(
+                "The loss is not finite: the rate may be too high, or there are labels outside the "
+                "classes, in another batch than the first."
+            )
 
 
 def _scope(model: Any) -> contextlib.AbstractContextManager[Any]:

@@ -134,6 +134,11 @@ def fit_two_stage(
     optimizer = keras.optimizers.get(optimizer or keras.optimizers.Adam(1e-4))
     learner.compile(optimizer, metrics=["accuracy"])
     learner.check_data(given.x, given.y)
+    if epochs <= (start := learner.stages()[-1].start):
+        raise ValueError(
+            "`epochs` must be more than those before the last stage, by `warmup_epochs` and "
+            f"`unfreeze_every`: {start}. Received: {epochs}"
+        )
     if given.validation is not None:
         learner.check_data(*pair_of(given.validation))
     if patience is not None and given.validation is None:

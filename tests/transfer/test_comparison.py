@@ -169,9 +169,7 @@ def test_what_the_folder_has_of_other_methods_comes_along(whole, model, data):
     assert again["fine_tuning"] == table["fine_tuning"]
     # Of other settings, it is no row of the same table.
     options = {"fine_tuning": {"epochs": 4}}
-    again = transfer.compare(
-        model, *data, methods, [3], folder=folder, options=options, **SETTINGS
-    )
+    again = transfer.compare(model, *data, methods, [3], folder=folder, options=options, **SETTINGS)
     assert "fine_tuning" not in [row.method for row in again.rows]
 
 
@@ -276,7 +274,9 @@ def test_a_comparison_that_was_interrupted_goes_on(model, data, tmp_path, monkey
 
 
 def test_without_old_data(model, data):
-    table = transfer.compare(model, None, data[1], seeds=1, **{**SETTINGS, "epochs": 1})
+    table = transfer.compare(
+        model, None, data[1], seeds=1, **{**SETTINGS, "epochs": 1, "warmup_epochs": 0}
+    )
     assert "joint_training" not in [row.method for row in table.rows]
     assert {row.old_accuracy for row in table.rows} == {None}
     assert {row.new_spread for row in table.rows} == {None}
@@ -318,7 +318,7 @@ def test_the_model_and_the_random_state_stay_as_they_are(model, data):
     np.random.seed(4)  # noqa: NPY002
     wanted = np.random.random()  # noqa: NPY002
     np.random.seed(4)  # noqa: NPY002
-    transfer.compare(model, *data, ["fine_tuning"], 1, **{**SETTINGS, "epochs": 1})
+    transfer.compare(model, *data, ["fine_tuning"], 1, **{**SETTINGS, "epochs": 2})
     assert np.random.random() == wanted  # noqa: NPY002
     for ours, theirs in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -356,17 +356,33 @@ def test_what_data_load_gives(tmp_path):
     [
         ({"methods": ["lwf"]}, "`methods` must be 'all' or some of.*'lwf'"),
         ({"methods": []}, "`methods` must be"),
-        ({"seeds": 0}, "`seeds` must be a number above 0"),
+        ({"methods": None}, "`methods` must be"),
+        ({"methods": "distillation"}, "Distillation makes another network for the old task"),
+        ({"seeds": 0}, "`seeds` must be an integer, at least 1"),
+        ({"seeds": []}, "`seeds` must be a number above 0"),
+        ({"seeds": 3.0}, "`seeds` must be an integer, at least 1"),
+        ({"seeds": True}, "`seeds` must be an integer, at least 1"),
         ({"seeds": [1, 1]}, "`seeds` must be"),
         ({"seeds": [-1]}, "`seeds` must be an integer, at least 0"),
         ({"epochs": 0}, "`epochs` must be an integer, at least 1"),
+        ({"epochs": 1}, r"\w+ would end in its warm-up: .* Received: 1 and 1"),
         ({"decay": -1}, "`decay` must be"),
         ({"options": {"fine_tuning": {"head": "tail"}}}, "No layer 'tail'"),
-        ({"options": {"tuning": {}}}, "`options` must be of.*'tuning'"),
+        ({"options": {"tuning": {}}}, "`options` must have dicts .*'tuning'"),
+        ({"options": {"fine_tuning": 3}}, "`options` must have dicts of arguments"),
+        ({"options": {"fine_tuning": {"multi_label": True}}}, "must be of.*'multi_label'"),
         ({"options": {"fine_tuning": {"temperature": 2}}}, "`options` of fine_tuning.*temperature"),
         ({"new_data": None}, "`new_data` must have images to learn from"),
         ({"new_data": (images_of(1, 8, 0),) * 2}, "two classes at least.*Received: 1 classes"),
         ({"new_data": images_of(4, 8, 0)}, r"`new_data` must be \(\(x, y\), \(x_test, y_test\)\)"),
+        (
+            {"new_data": ((np.zeros((2, *SHAPE)), np.array(["a", "b"])),) * 2},
+            "labels of `new_data` must be numbers",
+        ),
+        (
+            {"new_data": ((np.zeros((2, *SHAPE)), np.array([0.0, np.nan])),) * 2},
+            "labels of `new_data` must be numbers",
+        ),
         ({"old_data": (None, None)}, "`old_data` must be"),
         ({"old_data": (None, images_of(3, 9, 0)), "methods": "joint_training"}, "needs `old_data`"),
         ({"old_data": (None, images_of(4, 9, 0))}, "labels of 'old' must be from 0 to 2"),

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_cnn_classics import transfer
 from keras_cnn_classics.transfer import (
     Distillation,
     DuplicateAndFineTune,
@@ -25,6 +26,8 @@ MAKE = {
     "lwf, live": lambda model: LearningWithoutForgetting(
         model, 3, warmup_epochs=1, responses="live"
     ),
+    "rates by depth": lambda model: FineTuning(model, 3, warmup_epochs=1, layer_decay=0.5),
+    "distillation, recorded": lambda model: Distillation(network(seed=3, dropout=0.0), model),
     "distillation": lambda model: Distillation(
         network(seed=3, dropout=0.0), model, hints={"fc1": "fc1"}
     ),
@@ -40,7 +43,7 @@ def test_weights_are_those_of_one_device(two_devices, name):
             keras.utils.set_random_seed(5)
             method = MAKE[name](model)
             method.compile(keras.optimizers.SGD(0.05, momentum=0.9), metrics=["accuracy"])
-            data = (X_OLD, Y_OLD) if name == "distillation" else (X, Y)
+            data = (X_OLD, Y_OLD) if name.startswith("distillation") else (X, Y)
             options = {"old_data": (X_OLD, Y_OLD)} if name == "joint" else {}
             history = method.fit(*data, batch_size=8, epochs=2, verbose=0, shuffle=False, **options)
         weights.append(method.network.get_weights())
@@ -49,6 +52,26 @@ def test_weights_are_those_of_one_device(two_devices, name):
         np.testing.assert_allclose(one, other, atol=2e-5)
     for key, values in logs[0].items():
         np.testing.assert_allclose(values, logs[1][key], rtol=1e-3)
+
+
+def test_what_is_measured(two_devices, tmp_path):
+    found = []
+    for place, strategy in (("one", None), ("two", two_devices)):
+        with contextlib.nullcontext() if strategy is None else strategy.scope():
+            model = network(dropout=0.0)
+            several = transfer.fit_two_stage(
+                *(model, 3, (X, Y), tmp_path / place),
+                **{"validation": (X, Y), "epochs": 2, "warmup_epochs": 1, "verbose": 0},
+            )
+            near = transfer.similarity(model, X_OLD, X)
+            data = ((X_OLD, Y_OLD), (X_OLD, Y_OLD)), ((X, Y), (X, Y))
+            options = {"epochs": 2, "warmup_epochs": 1, "seeds": 1, "batch_size": 16}
+            table = transfer.compare(model, *data, ["fine_tuning"], **options)
+        row = table["fine_tuning"]
+        measured = [near, row.old_accuracy, row.new_accuracy, *several.after.values()]
+        found.append([*measured, transfer.accuracies(model, {"old": (X_OLD, Y_OLD)})["old"]])
+        assert row.prediction_ms > 0
+    np.testing.assert_allclose(found[0], found[1], atol=0.03)  # one image of 40 at most
 
 
 class Turning(keras.utils.PyDataset):

@@ -152,20 +152,20 @@ def test_a_finished_run_is_read_and_another_one_refused(model, tmp_path):
     with pytest.raises(ValueError, match="another options"):
         run(train_from="fc1")
     with pytest.raises(ValueError, match="another epochs"):
-        run(epochs=2)
+        run(epochs=4)
     with pytest.raises(ValueError, match="another data, held_out"):
         transfer.fit_two_stage(
             model, 5, (IMAGES[:64] + 1, LABELS[:64]), tmp_path, **{**FAST, "epochs": 3}
         )
     with pytest.raises(ValueError, match="another old_data"):
         run(old_data=OLD)
-    assert len(run(epochs=1, overwrite=True).history["epoch"]) == 1
+    assert len(run(epochs=4, overwrite=True).history["epoch"]) == 4
     (tmp_path / "best.keras").write_bytes(b"PK")
     with pytest.raises(ValueError, match=r"best\.keras is damaged .*overwrite=True"):
-        run(epochs=1)
+        run(epochs=4)
     (tmp_path / "best.keras").unlink()
     with pytest.raises(FileNotFoundError, match=r"best\.keras is gone"):
-        run(epochs=1)
+        run(epochs=4)
 
 
 def test_data_of_load_and_their_class_names(model, tmp_path):
@@ -239,6 +239,7 @@ def test_patience_ends_a_stage_and_the_next_one_begins(model, tmp_path):
         ((IMAGES[:, :6], LABELS), {}, "must have the shape"),
         ((IMAGES[:1], LABELS[:1]), {}, "too few images"),
         ((IMAGES, LABELS), {"epochs": 0}, "`epochs` must be"),
+        ((IMAGES, LABELS), {"epochs": 2}, "`epochs` must be more .* stage.*: 2. Received: 2"),
         ((IMAGES, LABELS), {"validation": 1.5}, "`validation` must be"),
         ((IMAGES, LABELS), {"validation": (IMAGES, LABELS + 1), "test": TEST}, "from 0 to 4"),
         ((IMAGES, LABELS), {"old_data": {"older": OLD}}, r"\['old'\].*\['older'\]"),

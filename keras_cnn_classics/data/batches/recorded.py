@@ -31,6 +31,13 @@ class Recorded:
         self._rows: dict[bytes, int] = {}
         self._parts: dict[str, list[np.ndarray]] = {}
         self._joined: Answers = {}
+        self._owners: tuple[str, ...] = ()
+
+    def belongs_to(self, *keys: str) -> None:
+        """Forgets everything if it was recorded of networks with other keys."""
+        if keys != self._owners:
+            self.keep(())
+            self._owners = keys
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -106,9 +113,16 @@ class Recorded:
 
 
 def digests(images: np.ndarray) -> list[bytes]:
-    """A digest of the pixels of each image."""
+    """A digest of the pixels of each image, and of how many there are of what kind."""
     images = np.ascontiguousarray(images)
-    return [hashlib.blake2b(memoryview(row).cast("B"), digest_size=16).digest() for row in images]
+    kind = hashlib.blake2b(f"{images.shape[1:]} {images.dtype}".encode(), digest_size=16)
+    rows = images.reshape(len(images), -1).view(np.uint8)
+    found = []
+    for row in rows:
+        digest = kind.copy()
+        digest.update(row.data)
+        found.append(digest.digest())
+    return found
 
 
 def batches_of(x: Any, y: Any, batch_size: int) -> Iterable[tuple[Any, ...]]:
@@ -222,7 +236,8 @@ class _Joined(keras.utils.PyDataset):
         return int(self.inner.num_batches)
 
     def __getitem__(self, index: int) -> Any:
-        images, *rest = self.inner[index]
+        batch = self.inner[index]
+        images, *rest = batch if isinstance(batch, (tuple, list)) else (batch,)
         images = np.asarray(images)
         answers, known = self.recorded.find(digests(images))
         return ({"images": images, "answers": answers, "known": known}, *rest)
