@@ -325,7 +325,7 @@ def test_weight_normalization_starts_from_the_statistics_of_the_data(data_format
     wrapped = [
         layers.Conv2D(4, 3, data_format=data_format),
         layers.DepthwiseConv2D(3, use_bias=False, data_format=data_format),
-        layers.Conv2DTranspose(3, 3, 2, data_format=data_format),
+        layers.Conv2D(3, 3, 2, data_format=data_format),
         layers.Dense(5, activation="relu"),
     ]
     image = keras.Input((2, 9, 9) if first else (9, 9, 2))
