@@ -293,6 +293,7 @@ def weight_normalization(
         )
     gaussian(model, std=std, seed=seed)
     left, dead = dict(wrappers), []
+    values: list[tuple[Any, Any]] = []  # given in the end: a wrapper computes without side effects
 
     def standardize(layer: Any, compute: Callable[[], Any]) -> Any:
         outputs = compute()
@@ -306,11 +307,11 @@ def weight_normalization(
         if not (deviation > 0).all():
             dead.append(wrapper.name)
             return outputs
-        wrapper.g.assign(as_array(wrapper.g) / deviation.reshape(wrapper.g.shape))
+        values.append((wrapper.g, as_array(wrapper.g) / deviation.reshape(wrapper.g.shape)))
         if layer.bias is None:
             mean = 0 * mean
         else:
-            layer.bias.assign((as_array(layer.bias) - mean) / deviation)
+            values.append((layer.bias, (as_array(layer.bias) - mean) / deviation))
         shape = [-1 if i == axis % len(outputs.shape) else 1 for i in range(len(outputs.shape))]
         mean, deviation = (ops.cast(x.reshape(shape), outputs.dtype) for x in (mean, deviation))
         return (outputs - mean) / deviation
@@ -322,6 +323,8 @@ def weight_normalization(
             f"A unit of layer {dead[0]!r} gives the same number everywhere on this data: it cannot "
             "be scaled to unit variance. Give other data, or more of it."
         )
+    for variable, value in values:
+        variable.assign(value)
 
 
 def from_shallower(
