@@ -73,7 +73,8 @@ class Maxout(keras.layers.Layer):
             pieces.append(inputs[tuple(cuts)])
         # Not `ops.max`: its gradient on JAX divides by the number of places that equal the maximum,
         # of which there are none where XLA has computed the places anew, and rounded otherwise.
-        return functools.reduce(ops.maximum, pieces)
+        # Cast, since on PyTorch `ops.maximum` gives float32 for float64.
+        return ops.cast(functools.reduce(ops.maximum, pieces), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         shape = list(input_shape)

@@ -195,7 +195,7 @@ def test_the_noise_sets_to_zero_and_the_target_has_none():
     assert set(np.unique(y)) == {0.0, 2.0}
     assert abs((y == 0).mean() - 0.25) < 0.02
     (loss,) = autoencoder.losses
-    assert float(loss) == pytest.approx(4 * (y == 0).mean(), rel=1e-5)
+    assert array(loss) == pytest.approx(4 * (y == 0).mean(), rel=1e-5)
     np.testing.assert_array_equal(array(autoencoder(x, training=False)), x)
 
 
