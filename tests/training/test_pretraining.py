@@ -214,6 +214,7 @@ def test_labels_of_a_data_set_are_ignored():
     assert np.isfinite(losses["conv1"]).all()
 
 
+@pytest.mark.slow_elsewhere
 def test_a_network_of_the_package():
     model = kcc.LeNet(weights=None)
     images = RNG.uniform(size=(8, 28, 28, 1)).astype("float32")
