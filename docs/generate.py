@@ -1,7 +1,7 @@
 """Writes what documents say of tables in the code.
 
 From the registry docs/models.md, docs/weights.md and README.md's table, from the recipes
-docs/recipes.md.
+docs/recipes.md, from the docstrings of the layers docs/layers.md.
 
 With `--check` it writes nothing and names the files that are out of date.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -79,6 +80,146 @@ keras-cnn-classics train ResNet20 --data cifar10 --recipe paper --scale 0.1 --ba
 `--scale` is a factor on the epochs and all that is counted in them, and with another batch the
 learning rate changes by the linear rule. [Training](training.md) has the same in Python.
 """
+
+LAYERS = """\
+<!-- Written by docs/generate.py from the layers' docstrings: change these, then `make docs`. -->
+
+# Layers
+
+What the papers of convolutional networks brought, and who has it: `ours` is
+`keras_cnn_classics.layers`, and `keras` is `keras.layers`, for what Keras has already. The order is
+that of the papers. Ours take every dtype policy and both data formats, run on TensorFlow, JAX and
+PyTorch, and are saved and loaded as Keras's own; `help(layer)` says what a paper leaves open.
+"""
+
+# What Keras has: how it is written, what it does, the paper.
+KERAS_LAYERS = (
+    (
+        "Conv2D(8, 3)",
+        "Convolution with shared weights",
+        "[LeCun et al., 1989](https://doi.org/10.1162/neco.1989.1.4.541)",
+    ),
+    (
+        "AveragePooling2D(2)",
+        "Average of each window; with trainable coefficients it is `TrainableSubsampling`",
+        "[LeCun et al., 1998](https://doi.org/10.1109/5.726791), section II.B",
+    ),
+    (
+        "MaxPooling2D(2)",
+        "Maximum of each window",
+        "[Scherer et al., 2010](https://doi.org/10.1007/978-3-642-15825-4_10)",
+    ),
+    (
+        "ReLU()",
+        "What is positive, and 0 for the rest",
+        "[Nair & Hinton, 2010](https://icml.cc/Conferences/2010/papers/432.pdf)",
+    ),
+    (
+        "Conv2DTranspose(8, 3, 2)",
+        "A convolution's transpose, from small maps to large ones",
+        "[Zeiler et al., 2010](https://doi.org/10.1109/CVPR.2010.5539957)",
+    ),
+    (
+        "Conv2D(8, 3, groups=2)",
+        "Grouped convolution; `GroupedConv2D` is the same, and fast on a CPU",
+        "[Krizhevsky et al., 2012](https://papers.nips.cc/paper/4824), section 3.5",
+    ),
+    (
+        "Dropout(0.5)",
+        "Drops units in training",
+        "[Hinton et al., 2012](https://arxiv.org/abs/1207.0580)",
+    ),
+    (
+        "LeakyReLU()",
+        "A ReLU with a small slope below 0",
+        "[Maas et al., 2013](https://ai.stanford.edu/~amaas/papers/relu_hybrid_icml2013_final.pdf)",
+    ),
+    (
+        "GlobalAveragePooling2D()",
+        "Average of each map",
+        "[Lin et al., 2013](https://arxiv.org/abs/1312.4400), section 3.2",
+    ),
+    (
+        "DepthwiseConv2D(3)",
+        "A convolution of each map by itself",
+        "[Sifre, 2014](https://arxiv.org/abs/1403.1687)",
+    ),
+    (
+        "GaussianDropout(0.5)",
+        "Multiplies by Gaussian noise in training",
+        "[Srivastava et al., 2014](https://jmlr.org/papers/v15/srivastava14a.html), section 10",
+    ),
+    (
+        "SpatialDropout2D(0.5)",
+        "Drops whole maps in training",
+        "[Tompson et al., 2014](https://arxiv.org/abs/1411.4280), section 3.2",
+    ),
+    (
+        "PReLU(shared_axes=[1, 2])",
+        "A ReLU with a trained slope below 0",
+        "[He et al., 2015](https://arxiv.org/abs/1502.01852), section 2.1",
+    ),
+    (
+        "BatchNormalization()",
+        "Normalizes by the statistics of a batch",
+        "[Ioffe & Szegedy, 2015](https://arxiv.org/abs/1502.03167)",
+    ),
+    (
+        "ELU()",
+        "Exponential below 0, linear above",
+        "[Clevert et al., 2015](https://arxiv.org/abs/1511.07289)",
+    ),
+    (
+        "Conv2D(8, 3, dilation_rate=2)",
+        "Dilated convolution",
+        "[Yu & Koltun, 2015](https://arxiv.org/abs/1511.07122), section 2",
+    ),
+    (
+        "Activation('gelu')",
+        "Gaussian error linear unit",
+        "[Hendrycks & Gimpel, 2016](https://arxiv.org/abs/1606.08415)",
+    ),
+    (
+        "LayerNormalization()",
+        "Normalizes each example by itself",
+        "[Ba et al., 2016](https://arxiv.org/abs/1607.06450)",
+    ),
+    (
+        "GroupNormalization(groups=-1)",
+        "Instance normalization: each map by itself",
+        "[Ulyanov et al., 2016](https://arxiv.org/abs/1607.08022)",
+    ),
+    (
+        "SeparableConv2D(8, 3)",
+        "Depthwise, then 1x1 convolution",
+        "[Chollet, 2016](https://arxiv.org/abs/1610.02357)",
+    ),
+    (
+        "Activation('selu')",
+        "Keeps mean and variance by itself; `AlphaDropout` goes with it",
+        "[Klambauer et al., 2017](https://arxiv.org/abs/1706.02515)",
+    ),
+    (
+        "MultiHeadAttention(2, 8)",
+        "Attention of several heads",
+        "[Vaswani et al., 2017](https://arxiv.org/abs/1706.03762), section 3.2",
+    ),
+    (
+        "Activation('silu')",
+        "Swish: the input times its sigmoid",
+        "[Ramachandran et al., 2017](https://arxiv.org/abs/1710.05941)",
+    ),
+    (
+        "SpectralNormalization(Conv2D(8, 3))",
+        "Divides a kernel by its spectral norm",
+        "[Miyato et al., 2018](https://arxiv.org/abs/1802.05957)",
+    ),
+    (
+        "GroupNormalization(groups=32)",
+        "Normalizes groups of maps",
+        "[Wu & He, 2018](https://arxiv.org/abs/1803.08494)",
+    ),
+)
 
 
 def families() -> dict[str, list[Builder]]:
@@ -210,6 +351,43 @@ def recipes_page() -> str:
     return "\n".join(parts)
 
 
+def layers_page() -> str:
+    rows = [
+        (f"`{code}`", what, paper, "keras", year_of(paper)) for code, what, paper in KERAS_LAYERS
+    ]
+    for name, layer in our_layers().items():
+        text, _, references = inspect.cleandoc(layer.__doc__ or "").partition("\nReferences:\n")
+        # An item may go on in the next line, which is indented more.
+        papers = [" ".join(one.split()) for one in re.split(r"(?m)^ *- ", references)[1:]]
+        summary = " ".join(text.partition("\n\n")[0].split())
+        first = papers[0] if papers else ""
+        rows.append((f"`{name}`", summary.rstrip("."), "; ".join(papers), "ours", year_of(first)))
+    columns = {
+        "Paper": lambda row: row[2] or "-",
+        "Layer": lambda row: row[0],
+        "What it does": lambda row: row[1],
+        "Whose": lambda row: row[3],
+    }
+    rows.sort(key=lambda row: (row[4], row[0].lower()))
+    return f"{LAYERS}\n{table(columns, rows)}\n"
+
+
+def our_layers() -> dict[str, type]:
+    """The layers that the package exports, by their names."""
+    import keras
+
+    from keras_cnn_classics import layers
+
+    exported = {name: getattr(layers, name) for name in layers.__all__}
+    return {k: v for k, v in exported.items() if issubclass(v, keras.layers.Layer)}
+
+
+def year_of(reference: str) -> str:
+    """The year of a reference such as `[He et al., 2015](...)`; what has none comes last."""
+    found = re.search(r"\b(19|20)\d\d\b(?=\])", reference)
+    return found[0] if found else "none"
+
+
 def bold_if_plain(spec: ModelSpec, tag: str) -> str:
     plain = spec.weights.get(tag.partition("/")[0])
     return f"**`{tag}`**" if spec.weights[tag] is plain else f"`{tag}`"
@@ -240,6 +418,7 @@ def documents(root: Path) -> dict[Path, str]:
         root / "docs" / "models.md": models_page(),
         root / "docs" / "weights.md": weights_page(),
         root / "docs" / "recipes.md": recipes_page(),
+        root / "docs" / "layers.md": layers_page(),
         root / "README.md": f"{before}{BEGIN}\n{readme_table()}\n{END}{after}",
     }
 

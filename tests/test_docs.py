@@ -45,6 +45,23 @@ def test_every_model_is_in_both_tables():
         assert f"`{name}`" in text("README.md").partition("models:begin")[2]
 
 
+def test_every_layer_is_in_its_table(generate):
+    """Ours by name, with a reference for each that comes from a paper; Keras's can be made."""
+    import keras
+
+    page = text("docs/layers.md")
+    from_no_paper = {"OddPadding2D", "PreprocessInput", "SameAveragePooling2D", "SamePadding2D"}
+    for name in generate.our_layers():
+        (row,) = re.findall(rf"^\| (.*) \| `{name}` \| .+ \| ours \|$", page, re.MULTILINE)
+        assert re.search(r"\[[^\]]+, \d{4}\]\(https://", row) or name in from_no_paper, name
+    assert "| `Maxout` |" in page
+    for code, what, paper in generate.KERAS_LAYERS:
+        made = eval(code, {"__builtins__": {}}, vars(keras.layers))
+        assert isinstance(made, keras.layers.Layer)
+        assert f"| {paper} | `{code}` | {what} | keras |" in page
+        assert generate.year_of(paper) != "none"
+
+
 def test_check_names_stale_files_and_writing_mends_them(generate, copy, capsys):
     (copy / "docs" / "models.md").unlink()
     readme = copy / "README.md"

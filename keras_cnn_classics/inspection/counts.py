@@ -13,6 +13,7 @@ from keras_cnn_classics.layers import (
     EuclideanRBF,
     PartiallyConnectedConv2D,
     TrainableSubsampling,
+    WeightNormalization,
 )
 
 
@@ -168,6 +169,11 @@ def _(layer: Any, cells: int) -> tuple[int, int]:
 @_cost.register(TrainableSubsampling)
 def _(layer: Any, cells: int) -> tuple[int, int]:
     return 0, cells * (math.prod(layer.pool_size) + 1)
+
+
+@_cost.register(WeightNormalization)
+def _(layer: Any, cells: int) -> tuple[int, int] | None:
+    return _cost(layer.layer, cells)
 
 
 @_cost.register(EuclideanRBF)

@@ -2,9 +2,14 @@
 
 from keras_cnn_classics.layers.adaptive_pooling import AdaptiveAveragePooling
 from keras_cnn_classics.layers.channel_padding import ChannelPadding
+from keras_cnn_classics.layers.drop_block import DropBlock2D
+from keras_cnn_classics.layers.drop_connect import DropConnect
 from keras_cnn_classics.layers.grouped_conv import GroupedConv2D
 from keras_cnn_classics.layers.initializers import FanInUniform
+from keras_cnn_classics.layers.local_contrast import LocalContrastNormalization
+from keras_cnn_classics.layers.lp_pooling import LpPooling2D
 from keras_cnn_classics.layers.lrn import LocalResponseNormalization
+from keras_cnn_classics.layers.maxout import Maxout
 from keras_cnn_classics.layers.partial_conv import PartiallyConnectedConv2D
 from keras_cnn_classics.layers.preprocessing import PreprocessInput
 from keras_cnn_classics.layers.rbf import EuclideanRBF
@@ -15,15 +20,22 @@ from keras_cnn_classics.layers.same_padding import (
 )
 from keras_cnn_classics.layers.scaled_tanh import ScaledTanh
 from keras_cnn_classics.layers.stochastic_depth import StochasticDepth
+from keras_cnn_classics.layers.stochastic_pooling import StochasticPooling2D
 from keras_cnn_classics.layers.subsampling import TrainableSubsampling
+from keras_cnn_classics.layers.weight_normalization import WeightNormalization
 
 __all__ = [
     "AdaptiveAveragePooling",
     "ChannelPadding",
+    "DropBlock2D",
+    "DropConnect",
     "EuclideanRBF",
     "FanInUniform",
     "GroupedConv2D",
+    "LocalContrastNormalization",
     "LocalResponseNormalization",
+    "LpPooling2D",
+    "Maxout",
     "OddPadding2D",
     "PartiallyConnectedConv2D",
     "PreprocessInput",
@@ -31,5 +43,7 @@ __all__ = [
     "SamePadding2D",
     "ScaledTanh",
     "StochasticDepth",
+    "StochasticPooling2D",
     "TrainableSubsampling",
+    "WeightNormalization",
 ]

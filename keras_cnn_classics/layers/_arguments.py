@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import operator
 from typing import Any
 
@@ -42,3 +43,15 @@ def pair(value: Any, name: str) -> tuple[int, int]:
             f"`{name}` must be a positive integer or two of them. Received: {name}={value!r}"
         )
     return numbers
+
+
+def rate(value: Any) -> float:
+    """The share of what is dropped: at least 0, and below 1."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < 1:
+        raise ValueError(f"`rate` must be a number, at least 0 and below 1. Received: {value!r}")
+    return float(value)
+
+
+def float_type(compute_dtype: str) -> str:
+    """The type for sums of squares and the like: float32 at least, which half precision is not."""
+    return "float64" if compute_dtype == "float64" else "float32"

@@ -75,7 +75,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         self._near = (apart <= self.size // 2).astype("float32")
 
     def call(self, inputs: Any) -> Any:
-        x = ops.cast(inputs, "float64" if self.compute_dtype == "float64" else "float32")
+        x = ops.cast(inputs, _arguments.float_type(self.compute_dtype))
         first = self.data_format == "channels_first"
         squares = ops.square(x)
         # A product with a band matrix is several times as fast as a sum of shifted slices, and so

@@ -7,34 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_cnn_classics.layers import _arguments
-
-
-def _pad(x: Any, size: int, strides: int, data_format: str) -> Any:
-    """Puts zeros around each map, half of them before, and one more after if they are odd."""
-    axes = _area(data_format)
-    widths = [(0, 0)] * 4
-    # As many as may be needed, of which some are cut off again: maps may be of unknown size.
-    widest = (size - 1) // 2, size // 2
-    for axis in axes:
-        widths[axis] = widest
-    shape = ops.shape(x)
-    x = ops.pad(x, widths)
-    cuts = [slice(None)] * 4
-    for axis in axes:
-        before, after = _widths(shape[axis], size, strides)
-        cuts[axis] = slice(widest[0] - before, widest[0] + shape[axis] + after)
-    return x[tuple(cuts)]
-
-
-def _widths(length: Any, size: int, strides: int) -> tuple[Any, Any]:
-    # With steps no longer than the window this is never below zero.
-    total = (-(-length // strides) - 1) * strides + size - length
-    return total // 2, total - total // 2
-
-
-def _area(data_format: str) -> tuple[int, int]:
-    return (1, 2) if data_format == "channels_last" else (2, 3)
+from keras_cnn_classics.layers import _arguments, _windows
 
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
@@ -75,13 +48,14 @@ class SamePadding2D(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def call(self, inputs: Any) -> Any:
-        return _pad(inputs, self.pool_size, self.strides, self.data_format)
+        size, strides = (self.pool_size,) * 2, (self.strides,) * 2
+        return _windows.pad(inputs, size, strides, self.data_format)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         shape = list(input_shape)
-        for axis in _area(self.data_format):
+        for axis in _windows.area(self.data_format):
             if shape[axis] is not None:
-                shape[axis] += sum(_widths(shape[axis], self.pool_size, self.strides))
+                shape[axis] += sum(_windows.widths(shape[axis], self.pool_size, self.strides))
         return tuple(shape)
 
     def get_config(self) -> dict[str, Any]:
@@ -118,14 +92,14 @@ class OddPadding2D(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         widths, cuts = [(0, 0)] * 4, [slice(None)] * 4
         shape = ops.shape(inputs)
-        for axis in _area(self.data_format):
+        for axis in _windows.area(self.data_format):
             # What an odd size does not need is cut off again: maps may be of unknown size.
             widths[axis], cuts[axis] = (1, 0), slice(shape[axis] % 2, None)
         return ops.pad(inputs, widths)[tuple(cuts)]
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         shape = list(input_shape)
-        for axis in _area(self.data_format):
+        for axis in _windows.area(self.data_format):
             if shape[axis] is not None:
                 shape[axis] += 1 - shape[axis] % 2
         return tuple(shape)
@@ -171,7 +145,7 @@ class SameAveragePooling2D(SamePadding2D):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         shape = list(input_shape)
-        for axis in _area(self.data_format):
+        for axis in _windows.area(self.data_format):
             if shape[axis] is not None:
                 shape[axis] = -(-shape[axis] // self.strides)
         return tuple(shape)

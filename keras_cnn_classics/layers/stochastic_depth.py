@@ -31,7 +31,7 @@ class StochasticDepth(keras.layers.Layer):
         ValueError: If `survival` is no such probability.
 
     References:
-        - [Deep networks with stochastic depth](https://arxiv.org/abs/1603.09382), equations 2 and 5
+        - [Huang et al., 2016](https://arxiv.org/abs/1603.09382), equations 2 and 5
     """
 
     def __init__(self, survival: float, *, seed: Any = None, **kwargs: Any):

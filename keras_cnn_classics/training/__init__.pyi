@@ -21,6 +21,8 @@ from .penalties import FilterRMS as FilterRMS
 from .penalties import add_l2 as add_l2
 from .penalties import constrain as constrain
 from .plateau_decay import PlateauDecay as PlateauDecay
+from .pretraining import LayerAutoencoder as LayerAutoencoder
+from .pretraining import pretrain as pretrain
 from .recipes import describe as describe
 from .recipes import has_paper_recipe as has_paper_recipe
 from .recipes import recipe as recipe

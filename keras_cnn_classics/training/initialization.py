@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_cnn_classics.layers import PartiallyConnectedConv2D, ScaledTanh
+from keras_cnn_classics.layers import PartiallyConnectedConv2D, ScaledTanh, WeightNormalization
 from keras_cnn_classics.training._layers import (
     Kernel,
     as_array,
@@ -38,8 +38,8 @@ def initialize(model: Any, how: str = "he", seed: int = 0, **options: Any) -> No
 
     Args:
         model: A built model.
-        how: `"gaussian"`, `"glorot"`, `"he"`, `"orthogonal"`, `"zeros"` or `"lsuv"`; see the
-            functions of these names.
+        how: `"gaussian"`, `"glorot"`, `"he"`, `"orthogonal"`, `"zeros"`, `"lsuv"` or
+            `"weight_normalization"`; see the functions of these names.
         seed: Seed of what is drawn.
         **options: Further arguments of the function, such as `data` for `lsuv`.
 
@@ -260,6 +260,73 @@ def lsuv(
     return variances
 
 
+def weight_normalization(
+    model: Any, data: Any, *, std: float = 0.05, batches: int = 1, seed: int = 0
+) -> None:
+    """Draws small kernels, and gives each unit of `WeightNormalization` the mean 0 and variance 1.
+
+    In the order in which the network computes, the length `g` and the bias of each wrapped layer
+    are set so that what it gives before its activation has these statistics on the data, channel by
+    channel; the next layer sees that. A layer without a bias keeps its mean. One that is used more
+    than once is set where it is used first.
+
+    Args:
+        model: A built model with layers wrapped in `layers.WeightNormalization`.
+        data: An array of inputs, or an iterable of batches `inputs` or `(inputs, ...)`.
+        std: Standard deviation of all kernels. Defaults to `0.05`, the paper's.
+        batches: How many batches of an iterable to take. Defaults to `1`.
+        seed: Seed of what is drawn.
+
+    Raises:
+        ValueError: If no layer is wrapped so, or a unit gives the same everywhere.
+
+    References:
+        - [Salimans and Kingma, 2016](https://arxiv.org/abs/1602.07868), section 3
+    """
+    wrappers = {
+        id(one.layer): one for one in layers_of(model) if isinstance(one, WeightNormalization)
+    }
+    if not wrappers:
+        raise ValueError(
+            "There is nothing to initialize: wrap layers in layers.WeightNormalization. "
+            f"Received: the model {model.name!r}"
+        )
+    gaussian(model, std=std, seed=seed)
+    left, dead = dict(wrappers), []
+    values: list[tuple[Any, Any]] = []  # given in the end: a wrapper computes without side effects
+
+    def standardize(layer: Any, compute: Callable[[], Any]) -> Any:
+        outputs = compute()
+        wrapper = left.pop(id(layer), None)
+        if wrapper is None:
+            return outputs
+        axis = 1 if getattr(layer, "data_format", None) == "channels_first" else -1
+        seen = np.moveaxis(as_array(outputs).astype("float64"), axis, -1)
+        seen = seen.reshape(-1, seen.shape[-1])
+        mean, deviation = seen.mean(0), seen.std(0)
+        if not (deviation > 0).all():
+            dead.append(wrapper.name)
+            return outputs
+        values.append((wrapper.g, as_array(wrapper.g) / deviation.reshape(wrapper.g.shape)))
+        if layer.bias is None:
+            mean = 0 * mean
+        else:
+            values.append((layer.bias, (as_array(layer.bias) - mean) / deviation))
+        shape = [-1 if i == axis % len(outputs.shape) else 1 for i in range(len(outputs.shape))]
+        mean, deviation = (ops.cast(x.reshape(shape), outputs.dtype) for x in (mean, deviation))
+        return (outputs - mean) / deviation
+
+    with outputs_through([one.layer for one in wrappers.values()], standardize):
+        model(first_batches(data, batches), training=False)
+    if dead:
+        raise ValueError(
+            f"A unit of layer {dead[0]!r} gives the same number everywhere on this data: it cannot "
+            "be scaled to unit variance. Give other data, or more of it."
+        )
+    for variable, value in values:
+        variable.assign(value)
+
+
 def from_shallower(
     model: Any, shallower: Any, *, convolutions: int = 4, dense: int = 3
 ) -> dict[str, str]:
@@ -320,6 +387,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "orthogonal": orthogonal,
     "zeros": zeros,
     "lsuv": lsuv,
+    "weight_normalization": weight_normalization,
 }
 
 

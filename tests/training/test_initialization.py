@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import keras_cnn_classics as kcc
-from keras_cnn_classics.layers import GroupedConv2D, PartiallyConnectedConv2D
+from keras_cnn_classics.layers import GroupedConv2D, PartiallyConnectedConv2D, WeightNormalization
 from keras_cnn_classics.training import initialization as init
 from keras_cnn_classics.training.variance import variance_by_depth
 
@@ -317,3 +317,36 @@ def test_refusals():
     with pytest.raises(ValueError, match="layer 'up', a Conv2DTranspose, are not known"):
         init.he(odd)
     np.testing.assert_array_equal(before[0], odd.get_weights()[0])
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_weight_normalization_starts_from_the_statistics_of_the_data(data_format):
+    first = data_format == "channels_first"
+    wrapped = [
+        layers.Conv2D(4, 3, data_format=data_format),
+        layers.DepthwiseConv2D(3, use_bias=False, data_format=data_format),
+        layers.Conv2D(3, 3, 2, data_format=data_format),
+        layers.Dense(5, activation="relu"),
+    ]
+    image = keras.Input((2, 9, 9) if first else (9, 9, 2))
+    x, given = image, []
+    for layer in wrapped:
+        x = layers.Flatten()(x) if isinstance(layer, layers.Dense) else x
+        x = WeightNormalization(layer)(x)
+        given.append(x)
+        x = layers.ReLU()(x)
+    model = keras.Model(image, given)
+    data = np.random.default_rng(3).normal(2, 3, (40, *image.shape[1:])).astype("float32")
+    init.initialize(model, "weight_normalization", data=data, seed=4)
+    assert 0.03 < _numpy(wrapped[0].kernel).std() < 0.07
+    wrapped[-1].activation = None
+    for layer, y in zip(wrapped, model(data), strict=True):
+        axis = 1 if first and layer is not wrapped[-1] else -1
+        seen = np.moveaxis(_numpy(y), axis, -1).reshape(-1, y.shape[axis])
+        np.testing.assert_allclose(seen.std(0), 1, rtol=1e-3)
+        if layer.use_bias:
+            np.testing.assert_allclose(seen.mean(0), 0, atol=1e-3)
+    with pytest.raises(ValueError, match="same number everywhere"):
+        init.initialize(model, "weight_normalization", data=0 * data)
+    with pytest.raises(ValueError, match="nothing to initialize"):
+        init.initialize(_mlp(2), "weight_normalization", data=np.ones((4, 200)))
