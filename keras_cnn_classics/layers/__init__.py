@@ -1,6 +1,13 @@
 """Layers: the mathematics that the papers brought and Keras lacks."""
 
 from keras_cnn_classics.layers.adaptive_pooling import AdaptiveAveragePooling
+from keras_cnn_classics.layers.attention import (
+    ChannelAttention,
+    SelfAttention2D,
+    SoftmaxAttention2D,
+    SpatialAttention,
+    SqueezeExcite,
+)
 from keras_cnn_classics.layers.channel_padding import ChannelPadding
 from keras_cnn_classics.layers.grouped_conv import GroupedConv2D
 from keras_cnn_classics.layers.initializers import FanInUniform
@@ -8,6 +15,7 @@ from keras_cnn_classics.layers.lrn import LocalResponseNormalization
 from keras_cnn_classics.layers.partial_conv import PartiallyConnectedConv2D
 from keras_cnn_classics.layers.preprocessing import PreprocessInput
 from keras_cnn_classics.layers.rbf import EuclideanRBF
+from keras_cnn_classics.layers.resizing import EdgePadding2D, ResizeLike
 from keras_cnn_classics.layers.same_padding import (
     OddPadding2D,
     SameAveragePooling2D,
@@ -19,7 +27,9 @@ from keras_cnn_classics.layers.subsampling import TrainableSubsampling
 
 __all__ = [
     "AdaptiveAveragePooling",
+    "ChannelAttention",
     "ChannelPadding",
+    "EdgePadding2D",
     "EuclideanRBF",
     "FanInUniform",
     "GroupedConv2D",
@@ -27,9 +37,14 @@ __all__ = [
     "OddPadding2D",
     "PartiallyConnectedConv2D",
     "PreprocessInput",
+    "ResizeLike",
     "SameAveragePooling2D",
     "SamePadding2D",
     "ScaledTanh",
+    "SelfAttention2D",
+    "SoftmaxAttention2D",
+    "SpatialAttention",
+    "SqueezeExcite",
     "StochasticDepth",
     "TrainableSubsampling",
 ]
