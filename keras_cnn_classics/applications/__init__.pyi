@@ -70,6 +70,8 @@ from .resnet_v2 import ResNet110V2 as ResNet110V2
 from .resnet_v2 import ResNet164V2 as ResNet164V2
 from .resnet_v2 import ResNet1001V2 as ResNet1001V2
 from .stochastic_depth import StochasticDepthResNet110 as StochasticDepthResNet110
+from .residual_attention import Attention56 as Attention56
+from .residual_attention import Attention92 as Attention92
 from .senet import SEResNet50 as SEResNet50
 from .senet import SEResNet101 as SEResNet101
 from .senet import SEResNet152 as SEResNet152
@@ -79,6 +81,11 @@ from .senet import SEVGG16 as SEVGG16
 from .senet import SEBNInception as SEBNInception
 from .senet import SEInceptionResNetV2 as SEInceptionResNetV2
 from .senet import SENet154 as SENet154
+from .cbam import CBAMResNet18 as CBAMResNet18
+from .cbam import CBAMResNet34 as CBAMResNet34
+from .cbam import CBAMResNet50 as CBAMResNet50
+from .cbam import CBAMResNet101 as CBAMResNet101
+from .self_attention import SelfAttentionResNet50 as SelfAttentionResNet50
 from .efficientnet import EfficientNetB0 as EfficientNetB0
 from .efficientnet import EfficientNetB1 as EfficientNetB1
 from .efficientnet import EfficientNetB2 as EfficientNetB2

@@ -21,7 +21,7 @@ from typing import Any
 from keras_cnn_classics.applications._architecture import architecture
 from keras_cnn_classics.blocks.core import cifar_depths, exactly, one_of
 from keras_cnn_classics.blocks.heads import gap_dense
-from keras_cnn_classics.blocks.residual import stages, stem, torch_names, unit
+from keras_cnn_classics.blocks.residual import pytorchcv_names, stages, stem, torch_names, unit
 
 PAPER: dict[str, Any] = {
     "year": 2015,
@@ -87,20 +87,12 @@ def cifar_torch_names(*, depth: int, **_: Any) -> Mapping[str, Sequence[str]]:
     Returns:
         Names of each layer.
     """
-    depths = cifar_depths(depth, 6, 2)
-    names = {
-        **torch_names(bottleneck=False, depths=depths),
+    return {
+        **pytorchcv_names(bottleneck=False, depths=cifar_depths(depth, 6, 2)),
         "predictions": ("linear", "output"),
         "conv1_conv": ("conv1", "features.init_block.conv"),
         "conv1_bn": ("bn1", "features.init_block.bn"),
     }
-    for stage, depth_of_stage in enumerate(depths, 1):
-        for i in range(1, depth_of_stage + 1):
-            ours, theirs = f"conv{stage + 1}_block{i}", f"features.stage{stage}.unit{i}"
-            for n, branch in enumerate(("identity_conv", "body.conv1", "body.conv2")):
-                for part in ("conv", "bn"):
-                    names[f"{ours}_{n}_{part}"] += (f"{theirs}.{branch}.{part}",)
-    return names
 
 
 @architecture(

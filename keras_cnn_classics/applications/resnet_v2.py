@@ -116,6 +116,27 @@ def stages(
     return norm_relu(x, name="post", epsilon=1e-5)
 
 
+def names_of_block(ours: str, theirs: str, *, bottleneck: bool) -> dict[str, tuple[str, ...]]:
+    """The names of pytorchcv for the layers of one block.
+
+    Args:
+        ours: Prefix of our layers' names.
+        theirs: Name of the block in pytorchcv.
+        bottleneck: Whether the block has three convolutions.
+
+    Returns:
+        Names of each layer.
+    """
+    names: dict[str, tuple[str, ...]] = {
+        f"{ours}_preact_bn": (f"{theirs}.body.conv1.bn",),
+        f"{ours}_0_conv": (f"{theirs}.identity_conv",),
+    }
+    for n in range(1, 4 if bottleneck else 3):
+        names[f"{ours}_{n}_conv"] = (f"{theirs}.body.conv{n}.conv",)
+        names[f"{ours}_{n}_bn"] = (f"{theirs}.body.conv{n + 1}.bn",)
+    return names
+
+
 def torch_names(*, bottleneck: bool, depths: Sequence[int]) -> Mapping[str, Sequence[str]]:
     """The names of pytorchcv.
 
@@ -126,18 +147,14 @@ def torch_names(*, bottleneck: bool, depths: Sequence[int]) -> Mapping[str, Sequ
     Returns:
         Names of each layer.
     """
-    names = {
+    names: dict[str, tuple[str, ...]] = {
         "conv1_conv": ("features.init_block.conv", "features.init_block"),
         "conv1_bn": ("features.init_block.bn",),
     }
     for stage, depth in enumerate(depths, 1):
         for i in range(1, depth + 1):
             ours, theirs = f"conv{stage + 1}_block{i}", f"features.stage{stage}.unit{i}"
-            names[f"{ours}_preact_bn"] = (f"{theirs}.body.conv1.bn",)
-            names[f"{ours}_0_conv"] = (f"{theirs}.identity_conv",)
-            for n in range(1, 4 if bottleneck else 3):
-                names[f"{ours}_{n}_conv"] = (f"{theirs}.body.conv{n}.conv",)
-                names[f"{ours}_{n}_bn"] = (f"{theirs}.body.conv{n + 1}.bn",)
+            names |= names_of_block(ours, theirs, bottleneck=bottleneck)
     return names | {"post_bn": ("features.post_activ.bn",), "predictions": ("output",)}
 
 

@@ -137,7 +137,7 @@ def se_resnet(
         bottleneck=True,
         stride_in=stride_in,
         groups=groups,
-        se=ratio,
+        refine=lambda x, name: squeeze_excite(x, ratio, name=f"{name}_se"),
     )
 
 

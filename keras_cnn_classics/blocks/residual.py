@@ -9,7 +9,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras import layers
@@ -21,9 +21,11 @@ from keras_cnn_classics.blocks.core import (
     max_pool,
     norm,
     pad_for_steps,
-    squeeze_excite,
 )
 from keras_cnn_classics.layers import ChannelPadding, StochasticDepth
+
+# Something done to a feature map in a block, given the block's name for its layers' names.
+Step = Callable[[Any, str], Any]
 
 
 def unit(
@@ -103,7 +105,7 @@ def block(
     stride_in: str = "1x1",
     bias: bool = False,
     groups: int = 1,
-    se: int = 0,
+    refine: Step | None = None,
     survival: float = 1.0,
 ) -> Any:
     """A residual block, figure 5: two 3x3 convolutions, or 1x1, 3x3 and 1x1.
@@ -119,7 +121,7 @@ def block(
         stride_in: `"1x1"` or `"3x3"`: where a bottleneck makes its steps.
         bias: Whether convolutions have biases.
         groups: Groups of a bottleneck's 3x3 convolution.
-        se: Reduction of a squeeze-and-excitation before the addition; 0 is none.
+        refine: What is done to the branch before the addition, such as attention.
         survival: Probability that training keeps the branch.
 
     Returns:
@@ -139,8 +141,8 @@ def block(
     else:
         x = unit(x, filters, 3, strides, name=f"{name}_1", bias=bias)
         x = unit(x, out, 3, name=f"{name}_2", relu=False, bias=bias)
-    if se:
-        x = squeeze_excite(x, se, name=f"{name}_se")
+    if refine:
+        x = refine(x, name)
     if survival < 1:
         x = StochasticDepth(survival, name=f"{name}_survival")(x)
     if shortcut != "none":
@@ -181,7 +183,14 @@ def first_pool(x: Any, *, ceil_mode: bool) -> Any:
 
 
 def stages(
-    x: Any, depths: Sequence[int], filters: int, out: int, *, survival: float = 1.0, **kind: Any
+    x: Any,
+    depths: Sequence[int],
+    filters: int,
+    out: int,
+    *,
+    survival: float = 1.0,
+    before: Step | None = None,
+    **kind: Any,
 ) -> Any:
     """Stages of blocks; each but the first halves the map and doubles the filters.
 
@@ -191,6 +200,7 @@ def stages(
         filters: Filters of the 3x3 convolutions of the first stage.
         out: Filters of the last convolutions of the first stage.
         survival: Probability that training keeps the last block; it falls linearly from 1.
+        before: What is done to the feature map before each block.
         **kind: Further arguments of `block`.
 
     Returns:
@@ -200,12 +210,14 @@ def stages(
     for stage, depth in enumerate(depths):
         for i in range(depth):
             number += 1
+            name = f"conv{stage + 2}_block{i + 1}"
+            x = before(x, name) if before else x
             x = block(
                 x,
                 filters * 2**stage,
                 out * 2**stage,
                 2 if stage and not i else 1,
-                name=f"conv{stage + 2}_block{i + 1}",
+                name=name,
                 survival=1 - number / total * (1 - survival),
                 **kind,
             )
@@ -237,4 +249,25 @@ def torch_names(*, bottleneck: bool, depths: Sequence[int], **_: Any) -> dict[st
             for n in range(1, 4 if bottleneck else 3):
                 names[f"{ours}_{n}_conv"] = (f"{theirs}.conv{n}",)
                 names[f"{ours}_{n}_bn"] = (f"{theirs}.bn{n}",)
+    return names
+
+
+def pytorchcv_names(*, bottleneck: bool, depths: Sequence[int]) -> dict[str, tuple[str, ...]]:
+    """Those names, and behind them what pytorchcv calls the layers of the blocks.
+
+    Args:
+        bottleneck: Whether blocks have three convolutions.
+        depths: Number of blocks in each stage.
+
+    Returns:
+        Names of each layer.
+    """
+    names = torch_names(bottleneck=bottleneck, depths=depths)
+    branches = ["identity_conv", *(f"body.conv{n}" for n in range(1, 4 if bottleneck else 3))]
+    for stage, depth in enumerate(depths, 1):
+        for i in range(1, depth + 1):
+            ours, theirs = f"conv{stage + 1}_block{i}", f"features.stage{stage}.unit{i}"
+            for n, branch in enumerate(branches):
+                for part in ("conv", "bn"):
+                    names[f"{ours}_{n}_{part}"] += (f"{theirs}.{branch}.{part}",)
     return names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
@@ -12,6 +13,10 @@ from keras import layers
 from keras_cnn_classics.layers import (
     EuclideanRBF,
     PartiallyConnectedConv2D,
+    SelfAttention2D,
+    SoftmaxAttention2D,
+    SpatialAttention,
+    SqueezeExcite,
     TrainableSubsampling,
     WeightNormalization,
 )
@@ -27,7 +32,8 @@ class LayerCount:
         output_shape: Shape of its output, without the batch.
         params: Trainable parameters.
         state: Parameters that are not trained: moving statistics, fixed centres, frozen layers.
-        macs: Multiply-adds of a convolution, a dense or an RBF layer; 0 for all others.
+        macs: Multiply-adds of a convolution, a dense or an RBF layer, or of attention; 0 for all
+            others.
         connections: Connections in the sense of LeCun et al. 1998: each weighted input of each
             unit, its bias among them.
         activations: Numbers in its output.
@@ -84,9 +90,9 @@ class ModelCount:
 def count(model: Any) -> ModelCount:
     """Counts what a Functional model costs for one image.
 
-    Multiply-adds (MACs) are those of convolutions, dense and RBF layers, as papers count them;
-    one MAC is one multiplication and one addition. Normalization, pooling and activations are
-    left out.
+    Multiply-adds (MACs) are those of convolutions, dense and RBF layers, as papers count them,
+    and of the products of attention; one MAC is one multiplication and one addition.
+    Normalization, pooling and activations are left out.
 
     Args:
         model: A Functional model with a fixed input size.
@@ -180,3 +186,44 @@ def _(layer: Any, cells: int) -> tuple[int, int] | None:
 def _(layer: Any, cells: int) -> tuple[int, int]:
     macs = math.prod(layer.centers.shape)
     return macs, macs
+
+
+@_cost.register(SqueezeExcite)
+def _(layer: Any, cells: int) -> tuple[int, int]:
+    parts = [_cost(part, part.units) for part in (layer.fc1, layer.fc2)]
+    return _sum(parts * len(layer.pools))
+
+
+@_cost.register(SpatialAttention)
+def _(layer: Any, cells: int) -> tuple[int, int]:
+    return _sum([_cost(layer.conv, _positions(layer.output, layer.data_format))])
+
+
+@_cost.register(SoftmaxAttention2D)
+def _(layer: Any, cells: int) -> tuple[int, int]:
+    queries, keys, values = layer.input
+    axis = -1 if layer.data_format == "channels_last" else 1
+    pairs = math.prod(_positions(x, layer.data_format) for x in (queries, keys))
+    products = pairs * (keys.shape[axis] + values.shape[axis])
+    return products, products
+
+
+@_cost.register(SelfAttention2D)
+def _(layer: Any, cells: int) -> tuple[int, int]:
+    positions = _positions(layer.output, layer.data_format)
+    keys = _positions(layer.output, layer.data_format, layer.pool_size)
+    convolutions = [layer.f, layer.g, layer.h, *([layer.v] if layer.project else [])]
+    products = positions * keys * (layer.f.filters + layer.h.filters)
+    costs = [_cost(conv, positions * conv.filters) for conv in convolutions]
+    return _sum([*costs, (products, products)])
+
+
+def _positions(x: Any, layout: str, window: int = 1) -> int:
+    """Cells of a map, or of what is left where one of each whole window is kept."""
+    height, width = x.shape[1:3] if layout == "channels_last" else x.shape[2:]
+    return (height // window) * (width // window)
+
+
+def _sum(costs: Iterable[Any]) -> tuple[int, int]:
+    macs, connections = zip(*costs, strict=True)
+    return sum(macs), sum(connections)

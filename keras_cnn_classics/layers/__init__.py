@@ -1,6 +1,13 @@
 """Layers: the mathematics that the papers brought and Keras lacks."""
 
 from keras_cnn_classics.layers.adaptive_pooling import AdaptiveAveragePooling
+from keras_cnn_classics.layers.attention import (
+    ChannelAttention,
+    SelfAttention2D,
+    SoftmaxAttention2D,
+    SpatialAttention,
+    SqueezeExcite,
+)
 from keras_cnn_classics.layers.channel_padding import ChannelPadding
 from keras_cnn_classics.layers.drop_block import DropBlock2D
 from keras_cnn_classics.layers.drop_connect import DropConnect
@@ -13,6 +20,7 @@ from keras_cnn_classics.layers.maxout import Maxout
 from keras_cnn_classics.layers.partial_conv import PartiallyConnectedConv2D
 from keras_cnn_classics.layers.preprocessing import PreprocessInput
 from keras_cnn_classics.layers.rbf import EuclideanRBF
+from keras_cnn_classics.layers.resizing import EdgePadding2D, ResizeLike
 from keras_cnn_classics.layers.same_padding import (
     OddPadding2D,
     SameAveragePooling2D,
@@ -26,9 +34,11 @@ from keras_cnn_classics.layers.weight_normalization import WeightNormalization
 
 __all__ = [
     "AdaptiveAveragePooling",
+    "ChannelAttention",
     "ChannelPadding",
     "DropBlock2D",
     "DropConnect",
+    "EdgePadding2D",
     "EuclideanRBF",
     "FanInUniform",
     "GroupedConv2D",
@@ -39,9 +49,14 @@ __all__ = [
     "OddPadding2D",
     "PartiallyConnectedConv2D",
     "PreprocessInput",
+    "ResizeLike",
     "SameAveragePooling2D",
     "SamePadding2D",
     "ScaledTanh",
+    "SelfAttention2D",
+    "SoftmaxAttention2D",
+    "SpatialAttention",
+    "SqueezeExcite",
     "StochasticDepth",
     "StochasticPooling2D",
     "TrainableSubsampling",

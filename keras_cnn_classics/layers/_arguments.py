@@ -26,6 +26,11 @@ def channel_axis(layout: str) -> int:
     return -1 if layout == "channels_last" else 1
 
 
+def area(layout: str) -> tuple[int, int]:
+    """The axes of height and width in a 4D tensor of that layout."""
+    return (1, 2) if layout == "channels_last" else (2, 3)
+
+
 def positive(value: Any) -> int:
     """An integer of any kind, NumPy's too, as Python's, which can be saved; 0 if it is none."""
     try:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import keras
 import numpy as np
 
 from keras_cnn_classics.weights.errors import FormatError, UnsafeError
@@ -156,13 +157,32 @@ def read_weights_h5(path: Path, opened: ExitStack) -> tuple[Arrays, Mapping[str,
     if "layers" not in file:
         raise FormatError(_other_layout(file, "model_weights", ".h5"))
     groups = _item(file, "layers")
-    layers = [_item(groups, f"{name}/vars") for name in groups]
-    arrays = {
-        str(variables.attrs["name"]): [_item(variables, str(i)) for i in range(len(variables))]
-        for variables in layers
-        if len(variables)
-    }
+    arrays = {}
+    for name in groups:
+        layer = _item(groups, name)
+        found = [*_variables(layer), *_variables_of_parts(layer)]
+        if found:
+            arrays[str(_item(layer, "vars").attrs["name"])] = found
     return arrays, json.loads(file.attrs.get(_ABOUT, "{}"))
+
+
+def _variables(group: Any) -> list[Any]:
+    """What a layer itself has."""
+    variables = _item(group, "vars") if "vars" in group else ()
+    return [_item(variables, str(i)) for i in range(len(variables))]
+
+
+def _variables_of_parts(group: Any) -> Iterator[Any]:
+    """What the layers in a layer have, which stand in the order of their names.
+
+    That must be the order in which the layer makes them. Generators of random numbers stand there
+    too, whose state is of integers and no weight.
+    """
+    for name in group:
+        part = _item(group, name)
+        if name != "vars" and isinstance(part, h5py.Group):
+            yield from (v for v in _variables(part) if np.issubdtype(v.dtype, np.floating))
+            yield from _variables_of_parts(part)
 
 
 def _other_layout(file: Any, mark: str, suffix: str) -> str:
@@ -264,11 +284,22 @@ def write_weights_h5(
             number = counts[kind]
             counts[kind] += 1
             group = file.create_group(f"layers/{kind}_{number}" if number else f"layers/{kind}")
-            variables = group.create_group("vars")
-            variables.attrs["name"] = layer.name
-            for i, array in enumerate(arrays.get(layer.name, ())):
-                variables[str(i)] = array
+            _write_layer(group, layer, iter(arrays.get(layer.name, ())))
         write_about(file, about)
+
+
+def _write_layer(group: Any, layer: Any, arrays: Iterator[Any]) -> None:
+    """Writes as many arrays as the layer itself has, then those of the layers in it."""
+    variables = group.create_group("vars")
+    variables.attrs["name"] = layer.name
+    parts = {
+        name: part for name, part in sorted(vars(layer).items()) if isinstance(part, keras.Layer)
+    }
+    own = len(layer.weights) - sum(len(part.weights) for part in parts.values())
+    for i, array in enumerate(itertools.islice(arrays, own)):
+        variables[str(i)] = array
+    for name, part in parts.items():
+        _write_layer(group.create_group(name), part, arrays)
 
 
 def write_about(file: Any, about: Mapping[str, Any]) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 
 from keras_cnn_classics.weights.errors import MismatchError
 
-# A module of a checkpoint, or two that make one layer: a depthwise convolution and a 1x1.
+# A module of a checkpoint, or two that make one layer: a depthwise convolution and a 1x1, the
+# dense layers of CBAM's attention to channels, the convolution of that to positions and its norm.
 TorchName = str | tuple[str, str]
 
 # From the options of a variant to each layer's names in the checkpoints of PyTorch packages, in
@@ -88,7 +89,7 @@ def _arrays(
         return [_depthwise(first, layer), *others]
     if isinstance(layer, keras.layers.SeparableConv2D):
         return [_depthwise(first, layer), others[0].transpose(2, 3, 1, 0), *others[1:]]
-    return [_kernel(first, layer, flattened), *others]
+    return [_kernel(one, layer, flattened) if one.ndim > 1 else one for one in arrays]
 
 
 def _depthwise(kernel: np.ndarray, layer: Any) -> np.ndarray:

@@ -65,6 +65,20 @@ _IMAGENET: tuple[tuple[Any, ...], ...] = (
         (81.04, 95.52),
         {**_FIRST_INSIDE, **_IN_3X3},
     ),
+    (
+        "CBAMResNet50",
+        "v0.0.537/cbam_resnet50-0486-f4495a79.tf2.h5.zip",
+        "f4495a7942b578bfeb4f2a4a221827e37124b094",
+        (80.03, 95.14),
+        {},
+    ),
+    (
+        "CBAMResNet50",
+        "v0.0.537/cbam_resnet50-0505-d8cf8488.pth.zip",
+        "d8cf8488efb97afecd6b3287a3ca9fa093fc3127",
+        (None, 94.95),
+        {},
+    ),
 )
 
 #    model, file, SHA-1, top-1, options
