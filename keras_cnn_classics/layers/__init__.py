@@ -2,6 +2,7 @@
 
 from keras_cnn_classics.layers.adaptive_pooling import AdaptiveAveragePooling
 from keras_cnn_classics.layers.channel_padding import ChannelPadding
+from keras_cnn_classics.layers.channel_slice import ChannelSlice
 from keras_cnn_classics.layers.grouped_conv import GroupedConv2D
 from keras_cnn_classics.layers.initializers import FanInUniform
 from keras_cnn_classics.layers.lrn import LocalResponseNormalization
@@ -20,6 +21,7 @@ from keras_cnn_classics.layers.subsampling import TrainableSubsampling
 __all__ = [
     "AdaptiveAveragePooling",
     "ChannelPadding",
+    "ChannelSlice",
     "EuclideanRBF",
     "FanInUniform",
     "GroupedConv2D",
