@@ -9,7 +9,7 @@ from keras_cnn_classics.applications import polynet, pyramidnet
 from keras_cnn_classics.inspection import count
 from keras_cnn_classics.preprocessing import preprocess_input
 from keras_cnn_classics.testing import golden
-from keras_cnn_classics.weights import deferred
+from keras_cnn_classics.weights import WeightsError, deferred
 
 
 def empty(name, **options):
@@ -194,3 +194,18 @@ def test_a_polynomial_of_one_block():
     )
     expected = np.maximum(x + 0.5 * (first + second + third), 0)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+SHORT = {"repeats": (1, 1, 1), "width": 0.25, "classes": 5, "input_shape": (75, 75, 3)}
+
+
+def test_whole_files_with_layers_that_are_used_several_times(tmp_path):
+    """They are compared use by use: what each use is given, and how many there are."""
+    path = tmp_path / "model.keras"
+    saved = kcc.PolyNet(weights=None, **SHORT)
+    saved.save(path)
+    again = kcc.PolyNet(weights=path, **SHORT)
+    for a, b in zip(saved.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (a, b)))
+    with pytest.raises(WeightsError, match="b1_term1_survival|survival="):
+        kcc.PolyNet(weights=path, survival=0.5, **SHORT)
