@@ -61,6 +61,7 @@ MODES = {
     "tf": Mode(scale=1 / 127.5, mean=(1.0,)),
     "torch": Mode(scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     "cifar10": Mode(scale=1 / 255, mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010)),
+    "dpn": Mode(mean=(124.0, 117.0, 104.0), std=(1 / 0.0167,)),  # Chen et al. 2017, their code
     # LeCun et al. 1998, section II.B: the background is -0.1, the ink 1.175, so that the mean is
     # about 0 and the variance about 1.
     "lenet": Mode(scale=1.275 / 255, mean=(0.1,)),
@@ -83,9 +84,10 @@ def preprocess_input(
             or a tensor of any backend; TensorFlow's are taken whatever the backend, so that
             this works in `tf.data`.
         mode: `"caffe"` (BGR, mean subtracted), `"tf"` (from -1 to 1), `"torch"` (from 0 to 1,
-            then normalized), `"cifar10"` (likewise, by the statistics of CIFAR-10), `"lenet"` (0
-            becomes -0.1 and 255 becomes 1.175), `"unit"` (from 0 to 1) or `"none"` (from 0 to 255
-            as they are). `model_preprocessing` knows that of a model.
+            then normalized), `"cifar10"` (likewise, by the statistics of CIFAR-10), `"dpn"` (mean
+            subtracted, then multiplied by 0.0167), `"lenet"` (0 becomes -0.1 and 255 becomes
+            1.175), `"unit"` (from 0 to 1) or `"none"` (from 0 to 255 as they are).
+            `model_preprocessing` knows that of a model.
         data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
         adapt_channels: Whether the images may have other than the mode's three channels, for a
             network with adapted weights. The first three are then red, green and blue; further

@@ -69,9 +69,16 @@ from .resnet_v2 import ResNet200V2 as ResNet200V2
 from .resnet_v2 import ResNet110V2 as ResNet110V2
 from .resnet_v2 import ResNet164V2 as ResNet164V2
 from .resnet_v2 import ResNet1001V2 as ResNet1001V2
+from .polynet import PolyNet as PolyNet
+from .pyramidnet import PyramidNet200 as PyramidNet200
+from .pyramidnet import PyramidNet110 as PyramidNet110
+from .pyramidnet import PyramidNet110_270 as PyramidNet110_270
 from .stochastic_depth import StochasticDepthResNet110 as StochasticDepthResNet110
 from .residual_attention import Attention56 as Attention56
 from .residual_attention import Attention92 as Attention92
+from .dpn import DPN92 as DPN92
+from .dpn import DPN98 as DPN98
+from .dpn import DPN131 as DPN131
 from .senet import SEResNet50 as SEResNet50
 from .senet import SEResNet101 as SEResNet101
 from .senet import SEResNet152 as SEResNet152

@@ -49,7 +49,7 @@ _ELSEWHERE = {
 }
 
 # Options without weights, which do nothing in use.
-TRAINING = ("dropout", "drop_connect", "survival")
+TRAINING = ("dropout", "drop_connect")
 
 
 def check_options(

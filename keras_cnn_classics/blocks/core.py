@@ -239,7 +239,9 @@ def norm_relu(x: Any, *, name: str, epsilon: float = 1.001e-5) -> Any:
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def plain_conv(x: Any, filters: int, kernel: int, strides: int = 1, *, name: str) -> Any:
+def plain_conv(
+    x: Any, filters: int, kernel: int, strides: int = 1, *, name: str, groups: int = 1
+) -> Any:
     """Convolution without bias, `{name}_conv`; steps pad the same on all sides.
 
     Args:
@@ -248,12 +250,23 @@ def plain_conv(x: Any, filters: int, kernel: int, strides: int = 1, *, name: str
         kernel: Height and width of the kernel, an odd number.
         strides: Steps of the kernel.
         name: Prefix of the layers' names.
+        groups: Number of groups, as in `conv`.
 
     Returns:
         A feature map with `filters` channels.
     """
     x, padding = pad_for_steps(x, kernel, strides, "symmetric", name=f"{name}_pad")
-    return layers.Conv2D(filters, kernel, strides, padding, use_bias=False, name=f"{name}_conv")(x)
+    return conv(
+        x,
+        filters,
+        kernel,
+        strides,
+        name=f"{name}_conv",
+        padding=padding,
+        activation=None,
+        use_bias=False,
+        groups=groups,
+    )
 
 
 def squeeze_excite(

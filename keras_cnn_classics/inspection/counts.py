@@ -24,12 +24,12 @@ from keras_cnn_classics.layers import (
 
 @dataclass(frozen=True)
 class LayerCount:
-    """What one layer costs for one image.
+    """What one layer costs for one image, in all places of the model where it is used.
 
     Attributes:
         name: Name of the layer.
         kind: Name of its class.
-        output_shape: Shape of its output, without the batch.
+        output_shape: Shape of its output in the first of them, without the batch.
         params: Trainable parameters.
         state: Parameters that are not trained: moving statistics, fixed centres, frozen layers.
         macs: Multiply-adds of a convolution, a dense or an RBF layer, or of attention; 0 for all
@@ -108,28 +108,39 @@ def count(model: Any) -> ModelCount:
             "Counting needs images of a fixed size: build the model with `input_shape=`. "
             f"Received the input shape {model.input_shape}."
         )
-    rows, uncounted = [], []
+    rows, uncounted, uses = [], [], _uses(model)
     for layer in model.layers:
-        outputs = layer.output if isinstance(layer.output, list) else [layer.output]
-        shape = tuple(outputs[0].shape[1:])
-        cells = math.prod(shape)
-        cost = _cost(layer, cells)
-        if cost is None:
-            cost = (0, 0)
+        given = [outputs for _, outputs in sorted(uses[id(layer)].items())]
+        costs = [_cost(layer, math.prod(outputs[0].shape[1:])) for outputs in given]
+        if None in costs:
             uncounted.append(layer.name)
+        known = [cost for cost in costs if cost is not None]
         rows.append(
             LayerCount(
                 name=layer.name,
                 kind=type(layer).__name__,
-                output_shape=shape,
+                output_shape=tuple(given[0][0].shape[1:]),
                 params=_size(layer.trainable_weights),
                 state=_size(layer.non_trainable_weights),
-                macs=cost[0],
-                connections=cost[1],
-                activations=sum(math.prod(y.shape[1:]) for y in outputs),
+                macs=sum(macs for macs, _ in known),
+                connections=sum(connections for _, connections in known),
+                activations=sum(math.prod(y.shape[1:]) for outputs in given for y in outputs),
             )
         )
     return ModelCount(tuple(rows), tuple(uncounted))
+
+
+def _uses(model: Any) -> dict[int, dict[int, Any]]:
+    """What each layer gives wherever the model uses it, by its identity and then by the use."""
+    found: dict[int, dict[int, Any]] = {}
+    ahead = list(model.outputs)
+    while ahead:
+        operation, index, _ = ahead.pop()._keras_history
+        node, known = operation._inbound_nodes[index], found.setdefault(id(operation), {})
+        if index not in known:
+            known[index] = node.output_tensors
+            ahead += node.input_tensors
+    return found
 
 
 def _size(weights: Any) -> int:

@@ -9,6 +9,7 @@ from keras_cnn_classics.layers.attention import (
     SqueezeExcite,
 )
 from keras_cnn_classics.layers.channel_padding import ChannelPadding
+from keras_cnn_classics.layers.channel_slice import ChannelSlice
 from keras_cnn_classics.layers.drop_block import DropBlock2D
 from keras_cnn_classics.layers.drop_connect import DropConnect
 from keras_cnn_classics.layers.grouped_conv import GroupedConv2D
@@ -39,6 +40,7 @@ __all__ = [
     "DropBlock2D",
     "DropConnect",
     "EdgePadding2D",
+    "ChannelSlice",
     "EuclideanRBF",
     "FanInUniform",
     "GroupedConv2D",

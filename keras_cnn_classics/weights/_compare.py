@@ -30,8 +30,12 @@ _IDLE_SETTINGS = re.compile(
 )
 
 
+# Between the name of a layer and the number of its use, from the second on.
+_USE = ", use "
+
+
 class Layer(NamedTuple):
-    """What a layer computes, but for its weights, and of what.
+    """What a layer computes, but for its weights, and of what; one for each use of it.
 
     Attributes:
         name: Name of the layer in the model.
@@ -92,6 +96,8 @@ def compare(
     found.number(shared, known)
     wanted.number(shared, known)
     for name in wanted.inputs:
+        if name not in found.inputs:  # shared by the model's layers, but not by the file's
+            raise MismatchError(f"it lacks {name}")
         if found.inputs[name] != wanted.inputs[name]:
             theirs_given, ours_given = found.given(name), wanted.given(name)
             raise MismatchError(
@@ -142,6 +148,20 @@ def _shared_settings(*networks: _Network) -> dict[str, set[str]]:
     return shared
 
 
+def _sorted(layers: Mapping[str, Layer]) -> dict[str, Layer]:
+    """The layers, each behind those that it is called with, but else in their order."""
+    found: dict[str, Layer] = {}
+    ahead = dict(layers)
+    while ahead:
+        ready = len(found)
+        for key, layer in list(ahead.items()):
+            if found.keys() >= set(layer.before):
+                found[key] = ahead.pop(key)
+        if len(found) == ready:
+            raise MismatchError(f"it gives {min(ahead)} what it does not have")
+    return found
+
+
 class _Network:
     """A network, with a number for what each layer gives.
 
@@ -152,11 +172,13 @@ class _Network:
         layers: The layers by their names in the file, each behind those that it is called with.
         numbers: The number of each; a layer that does nothing has that of its input.
         inputs: The numbers of the inputs of each layer with weights, by its name in the model.
+        weighted: Names of the layers with weights in the model.
     """
 
     def __init__(self, configs: Sequence[Config], weighted: Collection[str]) -> None:
-        self.weighted = weighted
-        self.layers = dict(_layers(configs))
+        self.layers = _sorted(dict(_layers(configs)))
+        names = (layer.name for layer in self.layers.values())
+        self.weighted = {name for name in names if name.partition(_USE)[0] in weighted}
         self.numbers: dict[str, int] = {}
         self.inputs: dict[str, tuple[int, ...]] = {}
 
@@ -211,34 +233,47 @@ def _layers(configs: Sequence[Config]) -> Iterator[tuple[str, Layer]]:
     """The layers, in one form for the several ways to write the same."""
     by_name = {_key(one): one for one in configs}
     for one in configs:
-        key, kind, config = _key(one), _kind(one), one["config"]
-        name = config["name"]
-        before = tuple(source for source, _ in _inputs(one.get("inbound_nodes")))
-        linear = kind == "Activation" and config["activation"] == "linear"
-        # By it Keras mends the statistics of its EfficientNets; reading these takes it in.
-        mends = kind == "Rescaling" and _kind(by_name[before[0]]) == "Normalization"
-        if kind in (*_IDLE, *_PADS) or linear or mends:
-            yield key, Layer(name, "", {}, before)
-            continue
-        settings = {
-            key: _activation(value) if key == "activation" else json.dumps(value)
-            for key, value in config.items()
-            if not _IDLE_SETTINGS.fullmatch(key)
-        }
-        if kind == "InputLayer":
-            name, settings = "the image", {}
-        elif kind == "ReLU" and not (config.get("negative_slope") or config.get("threshold")):
-            most = config.get("max_value")
-            kind = "Activation"
-            settings = {"activation": "relu" if most is None else f"relu{most:g}"}
-        elif kind == "CustomScaleLayer":  # of Keras's Inception-ResNet v2
-            scaled = f"{key}, scaled"
-            scale = {"scale": settings["scale"], "offset": "0.0"}
-            yield scaled, Layer(scaled, "Rescaling", scale, before[1:])
-            kind, settings, before = "Add", {}, (before[0], scaled)
-        elif kind == "GroupedConv2D":
-            kind = "Conv2D"
-        yield key, Layer(name, kind, settings, before, _edges(one, by_name))
+        for n, node in enumerate(one.get("inbound_nodes") or [None]):
+            before = tuple(source for source, _ in _inputs(node))
+            yield from _use(one, n, before, by_name)
+
+
+def _use(
+    one: Config, n: int, before: tuple[str, ...], by_name: Mapping[str, Config]
+) -> Iterator[tuple[str, Layer]]:
+    """One use of a layer."""
+    kind, config = _kind(one), one["config"]
+    key, name = _used(_key(one), n), _used(config["name"], n)
+    linear = kind == "Activation" and config["activation"] == "linear"
+    # By it Keras mends the statistics of its EfficientNets; reading these takes it in.
+    mends = kind == "Rescaling" and _kind(by_name[before[0].partition(_USE)[0]]) == "Normalization"
+    if kind in (*_IDLE, *_PADS) or linear or mends:
+        yield key, Layer(name, "", {}, before)
+        return
+    settings = {
+        key: _activation(value) if key == "activation" else json.dumps(value)
+        for key, value in config.items()
+        if not _IDLE_SETTINGS.fullmatch(key)
+    }
+    if kind == "InputLayer":
+        name, settings = "the image", {}
+    elif kind == "ReLU" and not (config.get("negative_slope") or config.get("threshold")):
+        most = config.get("max_value")
+        kind = "Activation"
+        settings = {"activation": "relu" if most is None else f"relu{most:g}"}
+    elif kind == "CustomScaleLayer":  # of Keras's Inception-ResNet v2
+        scaled = f"{key}, scaled"
+        scale = {"scale": settings["scale"], "offset": "0.0"}
+        yield scaled, Layer(scaled, "Rescaling", scale, before[1:])
+        kind, settings, before = "Add", {}, (before[0], scaled)
+    elif kind == "GroupedConv2D":
+        kind = "Conv2D"
+    yield key, Layer(name, kind, settings, before, _edges(one, by_name))
+
+
+def _used(name: str, n: int) -> str:
+    """The name of a use of a layer: of the first, the layer's."""
+    return f"{name}{_USE}{n + 1}" if n else name
 
 
 def _key(one: Config) -> str:
@@ -302,13 +337,14 @@ def _inputs(node: Any) -> Iterator[tuple[str, Any]]:
     """Name and, if it is told, shape of each tensor that a layer is called with."""
     if isinstance(node, Mapping):
         if node.get("class_name") == "__keras_tensor__":
-            yield node["config"]["keras_history"][0], node["config"]["shape"]
+            name, use, _ = node["config"]["keras_history"]
+            yield _used(name, use), node["config"]["shape"]
         else:
             for value in node.values():
                 yield from _inputs(value)
     elif isinstance(node, Sequence) and not isinstance(node, str) and node:
         if isinstance(node[0], str):  # as Keras 2 wrote it
-            yield node[0], None
+            yield _used(node[0], node[1]), None
         else:
             for value in node:
                 yield from _inputs(value)

@@ -225,6 +225,22 @@ def test_channel_padding(data_format):
         layers.ChannelPadding(-1)
 
 
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize(("start", "stop"), [(2, 5), (1, None), (0, 6)])
+def test_channel_slice(start, stop, data_format):
+    layer = layers.ChannelSlice(start, stop, data_format=data_format)
+    check(layer, X, X[..., start:stop])
+
+
+def test_channels_to_slice_must_be_there():
+    for bad in ({"start": -1}, {"start": 2, "stop": 2}, {"stop": 0}):
+        with pytest.raises(ValueError, match="Received: start="):
+            layers.ChannelSlice(**bad)
+    for short in ({"stop": 7}, {"start": 6}):
+        with pytest.raises(ValueError, match=r"needs at least 7 channels .* \(2, 7, 9, 6\)"):
+            layers.ChannelSlice(**short, data_format="channels_last")(X)
+
+
 def test_stochastic_depth_keeps_or_skips_the_whole_batch():
     layer = layers.StochasticDepth(0.75, seed=3)
     check(layer, X, 0.75 * X)

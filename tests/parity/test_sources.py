@@ -17,7 +17,9 @@ timm = pytest.importorskip("timm", reason="compares with timm")
 pytestmark = pytest.mark.parity
 
 MEANS = {"torch": (0.485, 0.456, 0.406), "tf": (0.5, 0.5, 0.5), "none": (0.485, 0.456, 0.406)}
+MEANS["dpn"] = tuple(value / 255 for value in (124, 117, 104))
 STDS = {"torch": (0.229, 0.224, 0.225), "tf": (0.5, 0.5, 0.5), "none": (0.229, 0.224, 0.225)}
+STDS["dpn"] = (1 / (255 * 0.0167),) * 3
 
 
 def published(*publishers):

@@ -37,6 +37,8 @@ LARGE = 60 * X
         ("preresnet164bn_cifar10", "ResNet164V2", 32, 1.0, "call"),
         slow("preresnet1001_cifar10", "ResNet1001V2", 32, 0.6, "build"),
         ("densenet100_k12_bc_cifar10", "DenseNetBC100_12", 32, 1.0, "build"),
+        slow("pyramidnet110_a48_cifar10", "PyramidNet110", 32, 1.0, "build"),
+        slow("pyramidnet110_a270_cifar10", "PyramidNet110_270", 32, 1.0, "build"),
         ("alexnet", "AlexNetSingle", 224, 1.0, "build"),
         ("zfnet", "ZFNet", 224, 1.0, "build"),
         slow("zfnetb", "ZFNetWide", 224, 1.0, "build"),

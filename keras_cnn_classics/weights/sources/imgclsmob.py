@@ -59,6 +59,13 @@ _IMAGENET: tuple[tuple[Any, ...], ...] = (
         {},
     ),
     (
+        "PolyNet",
+        "v0.0.96/polynet-0452-6a1b295d.pth.zip",
+        "6a1b295dad3f261b48e845f1b283e4eef3ab5a0b",
+        (80.9, 95.48),
+        {},
+    ),
+    (
         "ResNet200V2",
         "v0.0.529/preresnet200b-0448-94152aa3.tf2.h5.zip",
         "94152aa3e45bb3c923d3d09199dcde475058bbfe",
@@ -130,6 +137,20 @@ _CIFAR: tuple[tuple[Any, ...], ...] = (
         "v0.0.445/densenet100_k12_bc_cifar10-0416-66beb8fc.tf2.h5.zip",
         "66beb8fc89f7e40d2b529e0f3270549324b5b784",
         95.84,
+        {},
+    ),
+    (
+        "PyramidNet110",
+        "v0.0.444/pyramidnet110_a48_cifar10-0372-3b6ab160.tf2.h5.zip",
+        "3b6ab16073fb0ff438d4376d320be9b119aee362",
+        96.28,
+        {},
+    ),
+    (
+        "PyramidNet110_270",
+        "v0.0.444/pyramidnet110_a270_cifar10-0251-983d9983.tf2.h5.zip",
+        "983d99830e7bb23ca0123ec47dfa05143eb8a37e",
+        97.49,
         {},
     ),
     (

@@ -72,6 +72,7 @@ GRAPHS: dict[str, dict[str, Any]] = {
 PREPROCESSING = {
     **dict.fromkeys(("GoogLeNetBN", "InceptionV3", "InceptionV4", "InceptionResNetV2"), "tf"),
     **dict.fromkeys(("Xception", "NASNetLarge", "MobileNet"), "tf"),
+    **dict.fromkeys(("DPN92", "DPN98", "DPN131"), "dpn"),
     **{f"EfficientNetB{i}": "none" for i in range(8)},
 }
 
