@@ -11,6 +11,7 @@ from keras import layers
 
 from keras_cnn_classics.layers import (
     EuclideanRBF,
+    HighwayGate,
     PartiallyConnectedConv2D,
     TrainableSubsampling,
 )
@@ -132,7 +133,7 @@ def _size(weights: Any) -> int:
 @singledispatch
 def _cost(layer: Any, cells: int) -> tuple[int, int] | None:
     """MACs and connections of a layer with `cells` output units; `None` if they are not known."""
-    free = isinstance(layer, layers.BatchNormalization) or not layer.weights
+    free = isinstance(layer, (layers.BatchNormalization, layers.PReLU)) or not layer.weights
     return (0, 0) if free else None
 
 
@@ -168,6 +169,11 @@ def _(layer: Any, cells: int) -> tuple[int, int]:
 @_cost.register(TrainableSubsampling)
 def _(layer: Any, cells: int) -> tuple[int, int]:
     return 0, cells * (math.prod(layer.pool_size) + 1)
+
+
+@_cost.register(HighwayGate)
+def _(layer: Any, cells: int) -> tuple[int, int]:
+    return 0, cells
 
 
 @_cost.register(EuclideanRBF)

@@ -3,6 +3,7 @@
 from keras_cnn_classics.layers.adaptive_pooling import AdaptiveAveragePooling
 from keras_cnn_classics.layers.channel_padding import ChannelPadding
 from keras_cnn_classics.layers.grouped_conv import GroupedConv2D
+from keras_cnn_classics.layers.highway import HighwayGate
 from keras_cnn_classics.layers.initializers import FanInUniform
 from keras_cnn_classics.layers.lrn import LocalResponseNormalization
 from keras_cnn_classics.layers.partial_conv import PartiallyConnectedConv2D
@@ -14,6 +15,7 @@ from keras_cnn_classics.layers.same_padding import (
     SamePadding2D,
 )
 from keras_cnn_classics.layers.scaled_tanh import ScaledTanh
+from keras_cnn_classics.layers.spatial_pyramid import SpatialPyramidPooling
 from keras_cnn_classics.layers.stochastic_depth import StochasticDepth
 from keras_cnn_classics.layers.subsampling import TrainableSubsampling
 
@@ -23,6 +25,7 @@ __all__ = [
     "EuclideanRBF",
     "FanInUniform",
     "GroupedConv2D",
+    "HighwayGate",
     "LocalResponseNormalization",
     "OddPadding2D",
     "PartiallyConnectedConv2D",
@@ -30,6 +33,7 @@ __all__ = [
     "SameAveragePooling2D",
     "SamePadding2D",
     "ScaledTanh",
+    "SpatialPyramidPooling",
     "StochasticDepth",
     "TrainableSubsampling",
 ]
