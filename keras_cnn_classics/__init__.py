@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from keras_cnn_classics import (
         blocks,
         data,
+        evaluation,
         inspection,
         layers,
         preprocessing,
@@ -41,6 +42,7 @@ _SUBPACKAGES = (
     "applications",
     "blocks",
     "data",
+    "evaluation",
     "inspection",
     "layers",
     "preprocessing",

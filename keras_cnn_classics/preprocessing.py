@@ -65,6 +65,8 @@ MODES = {
     # LeCun et al. 1998, section II.B: the background is -0.1, the ink 1.175, so that the mean is
     # about 0 and the variance about 1.
     "lenet": Mode(scale=1.275 / 255, mean=(0.1,)),
+    # The authors' released program; one mean and one deviation for all channels.
+    "overfeat": Mode(mean=(118.380948,), std=(61.896913,)),
     "unit": Mode(scale=1 / 255),
     "none": Mode(),  # for networks that normalize images themselves
 }
@@ -86,8 +88,8 @@ def preprocess_input(
         mode: `"caffe"` (BGR, mean subtracted), `"tf"` (from -1 to 1), `"torch"` (from 0 to 1,
             then normalized), `"cifar10"` (likewise, by the statistics of CIFAR-10), `"dpn"` (mean
             subtracted, then multiplied by 0.0167), `"lenet"` (0 becomes -0.1 and 255 becomes
-            1.175), `"unit"` (from 0 to 1) or `"none"` (from 0 to 255 as they are).
-            `model_preprocessing` knows that of a model.
+            1.175), `"overfeat"` (normalized, all channels alike), `"unit"` (from 0 to 1) or
+            `"none"` (from 0 to 255 as they are). `model_preprocessing` knows that of a model.
         data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
         adapt_channels: Whether the images may have other than the mode's three channels, for a
             network with adapted weights. The first three are then red, green and blue; further

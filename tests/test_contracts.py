@@ -28,7 +28,7 @@ OF_BLOCKS = ("names", "save_load", "gradients", "data_formats", "aux")
 COMPUTING = ("save_load", "gradients", "data_formats", "aux")
 DISTINCT = ("lenet", "alexnet", "googlenet", "resnet", "densenet", "resnext", "stochastic_depth")
 DISTINCT += ("xception", "senet", "mobilenet_v2", "efficientnet")
-DISTINCT += ("cbam", "self_attention", "dpn", "polynet")
+DISTINCT += ("cbam", "self_attention", "dpn", "polynet", "highway", "prelu_net")
 ELSEWHERE = keras.backend.backend() != "tensorflow"
 
 
@@ -64,7 +64,9 @@ def test_small(name, check):
 
 
 # Networks with windows that must fit have a hard limit; the others' is a matter of sense.
-HARD = [n for f in ("lenet", "alexnet", "zfnet", "vgg") for n in kcc.list_models(family=f)]
+HARD = [
+    n for f in ("lenet", "alexnet", "zfnet", "overfeat", "vgg") for n in kcc.list_models(family=f)
+]
 
 
 @pytest.mark.parametrize("name", HARD)

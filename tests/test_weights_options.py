@@ -765,7 +765,7 @@ TORCH_FORMS = (
     *("DenseNetBC100_12", "InceptionResNetV1", "InceptionResNetV2", "InceptionV4", "ResNet200V2"),
     *("ResNet110V2", "ResNet164V2", "ResNeXt50_32x4d", "SqueezeNet1_0", "WideResNet50_2"),
     *("StochasticDepthResNet110", "WideResNet16_10", "Xception", "MobileNet", "NASNetLarge"),
-    *("SEResNet50", "SENet154", "MobileNetV2", "EfficientNetB0"),
+    *("SEResNet50", "SENet154", "MobileNetV2", "EfficientNetB0", "NIN", "NINCIFAR"),
 )
 
 

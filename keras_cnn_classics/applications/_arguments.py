@@ -49,7 +49,7 @@ _ELSEWHERE = {
 }
 
 # Options without weights, which do nothing in use.
-TRAINING = ("dropout", "drop_connect")
+TRAINING = ("dropout", "drop_connect", "survival", "transform_bias")
 
 
 def check_options(
@@ -77,9 +77,14 @@ _KINDS = {
     str: "a string",
 }
 
-# Numbers may be 0 only here: what training drops, and a layer that may be left out.
+# Numbers may be 0 only here: what training drops, and a layer that may be left out; and negative
+# only where any number may be.
 _SHARE = "a number from 0 to less than 1"
-_RANGES = {"dropout": _SHARE, "drop_connect": _SHARE, "units": "0 or a positive integer"}
+_FINITE = "a finite number"
+_RANGES = {
+    **{"dropout": _SHARE, "drop_connect": _SHARE, "units": "0 or a positive integer"},
+    "transform_bias": _FINITE,
+}
 
 
 def published(
@@ -160,6 +165,8 @@ def _fits(key: str, value: Any, expected: Any) -> bool:
         kinds = INTEGERS if expected is int else (*INTEGERS, float, np.floating)
         if isinstance(value, bool) or not isinstance(value, kinds):
             return False
+        if _RANGES.get(key) == _FINITE:
+            return math.isfinite(value)
         most = 1 if _RANGES.get(key) == _SHARE else math.inf
         return bool(0 < value < most or (value == 0 and key in _RANGES))
     return isinstance(value, expected) if isinstance(expected, type) else True

@@ -19,6 +19,7 @@ from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
 from keras_cnn_classics.blocks.core import ceil_pool, concat, conv
+from keras_cnn_classics.blocks.heads import cells
 
 # Squeeze and expand filters of the fire modules fire2 to fire9, table 1.
 FIRE = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
@@ -55,9 +56,7 @@ def conv_gap(x: Any, classes: int, classifier_activation: Any, *, dropout: float
         A tensor of shape `(batch, classes)`.
     """
     x = layers.Dropout(dropout, name="dropout9")(x)
-    x = conv(x, classes, 1, name="conv10", dtype="float32")
-    x = layers.GlobalAveragePooling2D(dtype="float32", name="pool10")(x)
-    return layers.Activation(classifier_activation, dtype="float32", name="predictions")(x)
+    return cells(conv="conv10", pool="pool10")(x, classes, classifier_activation)
 
 
 def _torch_names(*, pools: Sequence[int], **_: Any) -> Mapping[str, Sequence[str]]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from keras import layers
 
+from keras_cnn_classics.blocks import core
+
 
 def predictions(x: Any, classes: int, activation: Any, *, name: str = "predictions") -> Any:
     """The float32 output layer.
@@ -63,6 +65,40 @@ def gap_dense(*, dropout: float | None = None, name: str = "dropout") -> Callabl
         return predictions(x, classes, classifier_activation)
 
     return plain if dropout is None else with_dropout
+
+
+def flat_dense(x: Any, classes: int, classifier_activation: Any) -> Any:
+    """Flatten, then classify.
+
+    Args:
+        x: Feature map.
+        classes: Number of classes.
+        classifier_activation: Activation of the layer.
+
+    Returns:
+        A tensor of shape `(batch, classes)`.
+    """
+    return predictions(layers.Flatten(name="flatten")(x), classes, classifier_activation)
+
+
+def cells(*, conv: str, pool: str) -> Callable[..., Any]:
+    """Makes a head that classifies each cell and averages the answers: NIN, SqueezeNet.
+
+    Args:
+        conv: Name of the 1x1 convolution with ReLU that has a map for each class.
+        pool: Name of the average.
+
+    Returns:
+        A function `head(x, classes, classifier_activation)`.
+    """
+
+    def head(x: Any, classes: int, classifier_activation: Any) -> Any:
+        """Classify each cell, then average."""
+        x = core.conv(x, classes, 1, name=conv, dtype="float32")
+        x = layers.GlobalAveragePooling2D(dtype="float32", name=pool)(x)
+        return layers.Activation(classifier_activation, dtype="float32", name="predictions")(x)
+
+    return head
 
 
 def mlp(*, first: int = 1, dropout_before: bool = False) -> Callable[..., Any]:

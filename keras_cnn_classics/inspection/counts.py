@@ -12,6 +12,7 @@ from keras import layers
 
 from keras_cnn_classics.layers import (
     EuclideanRBF,
+    HighwayGate,
     PartiallyConnectedConv2D,
     SelfAttention2D,
     SoftmaxAttention2D,
@@ -150,7 +151,7 @@ def _size(weights: Any) -> int:
 @singledispatch
 def _cost(layer: Any, cells: int) -> tuple[int, int] | None:
     """MACs and connections of a layer with `cells` output units; `None` if they are not known."""
-    free = isinstance(layer, layers.BatchNormalization) or not layer.weights
+    free = isinstance(layer, (layers.BatchNormalization, layers.PReLU)) or not layer.weights
     return (0, 0) if free else None
 
 
@@ -191,6 +192,11 @@ def _(layer: Any, cells: int) -> tuple[int, int]:
 @_cost.register(WeightNormalization)
 def _(layer: Any, cells: int) -> tuple[int, int] | None:
     return _cost(layer.layer, cells)
+
+
+@_cost.register(HighwayGate)
+def _(layer: Any, cells: int) -> tuple[int, int]:
+    return 0, cells
 
 
 @_cost.register(EuclideanRBF)

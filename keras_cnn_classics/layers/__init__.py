@@ -13,6 +13,7 @@ from keras_cnn_classics.layers.channel_slice import ChannelSlice
 from keras_cnn_classics.layers.drop_block import DropBlock2D
 from keras_cnn_classics.layers.drop_connect import DropConnect
 from keras_cnn_classics.layers.grouped_conv import GroupedConv2D
+from keras_cnn_classics.layers.highway import HighwayGate
 from keras_cnn_classics.layers.initializers import FanInUniform
 from keras_cnn_classics.layers.local_contrast import LocalContrastNormalization
 from keras_cnn_classics.layers.lp_pooling import LpPooling2D
@@ -28,6 +29,7 @@ from keras_cnn_classics.layers.same_padding import (
     SamePadding2D,
 )
 from keras_cnn_classics.layers.scaled_tanh import ScaledTanh
+from keras_cnn_classics.layers.spatial_pyramid import SpatialPyramidPooling
 from keras_cnn_classics.layers.stochastic_depth import StochasticDepth
 from keras_cnn_classics.layers.stochastic_pooling import StochasticPooling2D
 from keras_cnn_classics.layers.subsampling import TrainableSubsampling
@@ -45,6 +47,7 @@ __all__ = [
     "FanInUniform",
     "GroupedConv2D",
     "LocalContrastNormalization",
+    "HighwayGate",
     "LocalResponseNormalization",
     "LpPooling2D",
     "Maxout",
@@ -59,6 +62,7 @@ __all__ = [
     "SoftmaxAttention2D",
     "SpatialAttention",
     "SqueezeExcite",
+    "SpatialPyramidPooling",
     "StochasticDepth",
     "StochasticPooling2D",
     "TrainableSubsampling",

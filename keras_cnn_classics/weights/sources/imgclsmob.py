@@ -91,6 +91,13 @@ _IMAGENET: tuple[tuple[Any, ...], ...] = (
 #    model, file, SHA-1, top-1, options
 _CIFAR: tuple[tuple[Any, ...], ...] = (
     (
+        "NINCIFAR",
+        "v0.0.175/nin_cifar10-0743-795b0824.pth.zip",
+        "795b082470b58c1aa94e2f861514b7914f6e2f58",
+        92.57,
+        {"form": "pytorchcv"},
+    ),
+    (
         "ResNet20",
         "v0.0.438/resnet20_cifar10-0597-451230e9.tf2.h5.zip",
         "451230e98c5da3cd24e364b76995cdf5bdd36b73",
