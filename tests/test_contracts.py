@@ -27,7 +27,7 @@ OF_BLOCKS = ("names", "save_load", "gradients", "data_formats", "aux")
 # layers that any has.
 COMPUTING = ("save_load", "gradients", "data_formats", "aux")
 DISTINCT = ("lenet", "alexnet", "googlenet", "resnet", "densenet", "resnext", "stochastic_depth")
-DISTINCT += ("xception", "senet", "mobilenet_v2", "efficientnet")
+DISTINCT += ("xception", "senet", "mobilenet_v2", "efficientnet", "deepface", "c3d")
 ELSEWHERE = keras.backend.backend() != "tensorflow"
 
 

@@ -4,6 +4,7 @@ from keras_cnn_classics.layers.adaptive_pooling import AdaptiveAveragePooling
 from keras_cnn_classics.layers.channel_padding import ChannelPadding
 from keras_cnn_classics.layers.grouped_conv import GroupedConv2D
 from keras_cnn_classics.layers.initializers import FanInUniform
+from keras_cnn_classics.layers.locally_connected import LocallyConnected2D
 from keras_cnn_classics.layers.lrn import LocalResponseNormalization
 from keras_cnn_classics.layers.partial_conv import PartiallyConnectedConv2D
 from keras_cnn_classics.layers.preprocessing import PreprocessInput
@@ -24,6 +25,7 @@ __all__ = [
     "FanInUniform",
     "GroupedConv2D",
     "LocalResponseNormalization",
+    "LocallyConnected2D",
     "OddPadding2D",
     "PartiallyConnectedConv2D",
     "PreprocessInput",
