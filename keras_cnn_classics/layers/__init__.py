@@ -17,6 +17,7 @@ from keras_cnn_classics.layers.same_padding import (
 from keras_cnn_classics.layers.scaled_tanh import ScaledTanh
 from keras_cnn_classics.layers.stochastic_depth import StochasticDepth
 from keras_cnn_classics.layers.subsampling import TrainableSubsampling
+from keras_cnn_classics.layers.switches import MaxPoolingWithSwitches, MaxUnpooling
 
 __all__ = [
     "AdaptiveAveragePooling",
@@ -26,6 +27,8 @@ __all__ = [
     "GroupedConv2D",
     "LocalResponseNormalization",
     "LocallyConnected2D",
+    "MaxPoolingWithSwitches",
+    "MaxUnpooling",
     "OddPadding2D",
     "PartiallyConnectedConv2D",
     "PreprocessInput",

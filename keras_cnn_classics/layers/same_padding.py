@@ -22,14 +22,25 @@ def _pad(x: Any, size: int, strides: int, data_format: str) -> Any:
     x = ops.pad(x, widths)
     cuts = [slice(None)] * 4
     for axis in axes:
-        before, after = _widths(shape[axis], size, strides)
+        before, after = same_widths(shape[axis], size, strides)
         cuts[axis] = slice(widest[0] - before, widest[0] + shape[axis] + after)
     return x[tuple(cuts)]
 
 
-def _widths(length: Any, size: int, strides: int) -> tuple[Any, Any]:
-    # With steps no longer than the window this is never below zero.
+def same_widths(length: Any, size: int, strides: int) -> tuple[Any, Any]:
+    """The cells that TensorFlow's "same" puts before and behind a map, along one axis.
+
+    Args:
+        length: Height or width of the map, a number or a tensor.
+        size: That of the windows.
+        strides: Their steps.
+
+    Returns:
+        Two numbers, or tensors.
+    """
     total = (-(-length // strides) - 1) * strides + size - length
+    # Windows shorter than their steps leave cells out, and reach over no edge.
+    total = max(total, 0) if isinstance(total, int) else ops.maximum(total, 0)
     return total // 2, total - total // 2
 
 
@@ -81,7 +92,7 @@ class SamePadding2D(keras.layers.Layer):
         shape = list(input_shape)
         for axis in _area(self.data_format):
             if shape[axis] is not None:
-                shape[axis] += sum(_widths(shape[axis], self.pool_size, self.strides))
+                shape[axis] += sum(same_widths(shape[axis], self.pool_size, self.strides))
         return tuple(shape)
 
     def get_config(self) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import pytest
 from rough import assert_near, randomize
 
 import keras_cnn_classics as kcc
+from keras_cnn_classics.inspection import Deconvnet
+from keras_cnn_classics.testing import contracts
 
 pytestmark = pytest.mark.parity
 
@@ -109,3 +111,64 @@ def test_deepfaces_file_of_keras_2(tmp_path):
     )
     got = keras.ops.convert_to_numpy(model(faces, training=False))
     assert_near(got, np.load(tmp_path / "answers.npy"))
+
+
+def deconvolved(model, x, end, channel):
+    """What a deconvnet of PyTorch's functions shows: its gradients go back through each layer."""
+    functions, ways = reference.Functions(model), []
+    x = reference.channels_first(x)
+    for layer in model.layers[1:]:
+        name, before = layer.name, x
+        if isinstance(layer, keras.layers.Conv2D):
+            height, width = (
+                (n - 1) // 2 if layer.padding == "same" else 0 for n in layer.kernel_size
+            )
+            weights = functions.weights[name][0].permute(3, 2, 0, 1)
+            way = {"stride": layer.strides, "padding": (height, width)}
+
+            def linear(y, weights=weights, way=way):
+                return F.conv2d(y, weights, **way)
+
+            x = functions.conv(x, name, **way).relu()
+        elif isinstance(layer, keras.layers.MaxPooling2D):
+            (size, _), (step, _) = layer.pool_size, layer.strides
+
+            def linear(y, size=size, step=step, ceil=layer.padding == "same"):
+                return F.max_pool2d(y, size, step, ceil_mode=ceil)
+
+            x = linear(x)
+        elif isinstance(layer, keras.layers.ZeroPadding2D):
+            (top, _), _ = layer.padding
+
+            def linear(y, top=top):
+                return F.pad(y, (top,) * 4)
+
+            x = linear(x)
+        else:
+            x, linear = reference.lrn(x), None
+        ways.append((before, linear, isinstance(layer, keras.layers.Conv2D)))
+        if name == end:
+            break
+    maps = x[:, channel]
+    best = maps.flatten(1).argmax(1)
+    signal = torch.zeros_like(x)
+    for i, place in enumerate(best):
+        row, column = divmod(int(place), maps.shape[2])
+        signal[i, channel, row, column] = maps[i, row, column]
+    for before, linear, rectified in reversed(ways):
+        signal = signal.relu() if rectified else signal
+        if linear is not None:
+            before = before.clone().requires_grad_()
+            (signal,) = torch.autograd.grad(linear(before), before, signal)
+    return signal.permute(0, 2, 3, 1).detach().numpy()
+
+
+@pytest.mark.parametrize(("name", "layer"), [("ZFNet", "conv5"), ("VGG11", "block5_conv2")])
+def test_deconvnet(name, layer):
+    """ZFNet's pools overlap, and VGG's do not."""
+    x = RNG.normal(size=(2, 224, 224, 3)).astype("float32")
+    options = {"include_top": False, "input_shape": x.shape[1:]}
+    model = contracts.tiny(kcc.get_builder(name), **options)
+    randomize(model)
+    seen = Deconvnet(model, layer)(x, channel=5)
+    assert_near(seen.pixels, deconvolved(model, x, layer, 5))
