@@ -84,7 +84,7 @@ C3D = c3d.variant(
     top5_error=15.6,
     params=79_991_015,
     macs=38_548_959_232,
-    tiny={"width": 16, "units": (32, 24)},
+    tiny={"width": 8, "units": (32, 24)},
     notes="The authors subtract the mean clip of Sports-1M from BGR pixels, which is published "
     "with their weights (16 frames of 128x171, of which the middle 112x112 is cut); the mode "
     "`caffe` subtracts one mean for each channel, ImageNet's. Their files, which are for "

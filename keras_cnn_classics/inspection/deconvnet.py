@@ -30,7 +30,7 @@ class Projection:
             their scale and order of channels, as the network was given them.
         channels: The channel of each activation.
         positions: Its row and column in the map, an array of shape `(batch, 2)`.
-        values: How strong it is.
+        values: How strong it is. Behind a ReLU one that is 0 leaves no pattern.
     """
 
     pixels: np.ndarray
