@@ -30,15 +30,15 @@ INTRODUCTION = """\
 
 Each table is written from the registry, whose numbers the tests assert. Parameters are the
 trainable ones of the model as built without arguments. MACs are the multiply-adds of its
-convolutions and dense layers, for one image of the input size, in millions. Features are the
-channels of the last feature map, and the stride is the number of pixels of the image for each of
-its cells. The errors are those that the paper reports, on the validation set of ImageNet where
-nothing else is said, and not of the weights offered here. Preprocessing is the mode of
-`preprocess_input` that the training used. Checkpoints that were trained in PyTorch give their
-answers under the options named for them; without these they load with a warning, or not at all.
-Those of timm whose names begin with `tf_` came from TensorFlow and want none. Weights are the
-tags that `weights=` downloads, of which [Weights](weights.md) has the facts. Untrained networks
-start from Keras's initial values, not the paper's, but for LeNet-5.
+convolutions and dense layers, for one image of the input size, or one clip, whose frames come
+first, in millions. Features are the channels of the last feature map, and the stride is the number
+of pixels of the image for each of its cells. The errors are those that the paper reports, on the
+validation set of ImageNet where nothing else is said, and not of the weights offered here.
+Preprocessing is the mode of `preprocess_input` that the training used. Checkpoints that were
+trained in PyTorch give their answers under the options named for them; without these they load
+with a warning, or not at all. Those of timm whose names begin with `tf_` came from TensorFlow and
+want none. Weights are the tags that `weights=` downloads, of which [Weights](weights.md) has the
+facts. Untrained networks start from Keras's initial values, not the paper's, but for LeNet-5.
 """
 
 WEIGHTS = """\
@@ -292,7 +292,7 @@ def readme_table() -> str:
 
 
 def image(spec: ModelSpec) -> str:
-    return f"{spec.input_size} x {spec.input_size} x {spec.channels}"
+    return " x ".join(map(str, spec.input_shape))
 
 
 def torch_options(spec: ModelSpec) -> str:

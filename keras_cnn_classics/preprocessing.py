@@ -82,9 +82,9 @@ def preprocess_input(
     """Prepares pixels for a network, without changing the caller's array.
 
     Args:
-        x: Images with values from 0 to 255, one or a batch: a NumPy array (or what becomes one)
-            or a tensor of any backend; TensorFlow's are taken whatever the backend, so that
-            this works in `tf.data`.
+        x: Images with values from 0 to 255, one or a batch, or a batch of clips, whose axis of
+            frames stands before the height: a NumPy array (or what becomes one) or a tensor of any
+            backend; TensorFlow's are taken whatever the backend, so that this works in `tf.data`.
         mode: `"caffe"` (BGR, mean subtracted), `"tf"` (from -1 to 1), `"torch"` (from 0 to 1,
             then normalized), `"cifar10"` (likewise, by the statistics of CIFAR-10), `"dpn"` (mean
             subtracted, then multiplied by 0.0167), `"lenet"` (0 becomes -0.1 and 255 becomes
@@ -114,12 +114,13 @@ def preprocess_input(
             f"`data_format` must be 'channels_first' or 'channels_last'. Received: {data_format=}"
         )
     facts, (x, library) = MODES[mode], _as_float(x)
-    if len(x.shape) not in (3, 4):
+    if len(x.shape) not in (3, 4, 5):
         raise ValueError(
-            "`x` must be an image (3 axes) or a batch of images (4 axes). "
+            "`x` must be an image (3 axes), a batch of images (4 axes) or of clips (5 axes). "
             f"Received the shape {tuple(x.shape)}."
         )
-    axis = len(x.shape) - (1 if data_format == "channels_last" else 3)
+    one = max(3, len(x.shape) - 1)  # axes of one image or clip
+    axis = len(x.shape) - (1 if data_format == "channels_last" else one)
     wanted = max(len(facts.mean), len(facts.std))
     if adapt_channels:
         facts = facts.for_channels(x.shape[axis])
@@ -249,8 +250,9 @@ def _as_float(x: Any) -> tuple[Any, _Namespace]:
         def constant(value: Any) -> Any:
             # TensorFlow on a CPU repeats an image along a batch three times faster than three
             # numbers along an image.
-            if np.size(value) > 1 and x.shape[-3:].is_fully_defined():
-                value = np.broadcast_to(value.reshape(value.shape[-3:]), x.shape[-3:])
+            one = x.shape[-max(3, len(x.shape) - 1) :]
+            if np.size(value) > 1 and one.is_fully_defined():
+                value = np.broadcast_to(value.reshape(value.shape[-len(one) :]), one)
             return tensorflow.constant(value, dtype)
 
         return tensorflow.cast(x, dtype), _Namespace(take, constant)

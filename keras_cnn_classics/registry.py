@@ -120,7 +120,7 @@ class ModelSpec:
         paper: Title of the paper.
         url: Where to read the paper.
         params: Trainable parameters of the model as built without arguments.
-        macs: Multiply-adds of its convolutions and dense layers, for one image of `input_size`.
+        macs: Multiply-adds of its convolutions and dense layers, for one published input.
         top1_error: Top-1 error that the paper reports, percent, on the validation set of ImageNet
             or the test set of its other data.
         top5_error: Top-5 error, likewise.
@@ -129,6 +129,8 @@ class ModelSpec:
         stride: Pixels of the image for each cell of the last feature map.
         input_size: Height and width of the published input, pixels.
         min_size: The smallest height and width that the trunk can take, pixels.
+        frames: Frames of the published clip, and the fewest that the trunk can take; 0 for networks
+            of single images.
         channels: Channels of the published input.
         classes: Classes of the published classifier.
         preprocessing: Mode of `preprocess_input` that the paper's training used.
@@ -137,6 +139,8 @@ class ModelSpec:
             where they are not the defaults.
         classifier: Name of the layer that holds the classifier's weights.
         fixed_top: Whether the classifier is tied to one image size, as a flattening one is.
+        fixed_trunk: Whether the trunk too has weights for one image size only, as a locally
+            connected one has.
         aux_taps: Names of the layers that the auxiliary classifiers hang on.
         aux_min_size: The smallest height and width that the auxiliary classifiers can take.
         config: Options of this variant.
@@ -156,6 +160,7 @@ class ModelSpec:
     stride: int
     input_size: int = 224
     min_size: int = 32
+    frames: int = 0
     channels: int = 3
     classes: int = 1000
     preprocessing: str = "torch"
@@ -166,12 +171,23 @@ class ModelSpec:
     torch_options: Mapping[str, Any] = field(default_factory=dict)
     classifier: str = "predictions"
     fixed_top: bool = False
+    fixed_trunk: bool = False
     aux_taps: tuple[str, ...] = ()
     aux_min_size: int = 0
     config: Mapping[str, Any] = field(default_factory=dict)
     tiny: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, WeightsSource] = field(default_factory=dict)
     notes: str = ""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The published input, channels last: an image, or a clip with its frames first."""
+        return (*([self.frames] if self.frames else []), *[self.input_size] * 2, self.channels)
+
+    @property
+    def input_kind(self) -> str:
+        """What the network takes: `"image"` or `"clip"`."""
+        return "clip" if self.frames else "image"
 
     def results(self) -> str:
         """The paper's errors as a table shows them: `"22.85 / 6.71, ten crops"`, or nothing."""

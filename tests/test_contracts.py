@@ -28,7 +28,7 @@ OF_BLOCKS = ("names", "save_load", "gradients", "data_formats", "aux")
 COMPUTING = ("save_load", "gradients", "data_formats", "aux")
 DISTINCT = ("lenet", "alexnet", "googlenet", "resnet", "densenet", "resnext", "stochastic_depth")
 DISTINCT += ("xception", "senet", "mobilenet_v2", "efficientnet")
-DISTINCT += ("cbam", "self_attention", "dpn", "polynet", "highway", "prelu_net")
+DISTINCT += ("cbam", "self_attention", "dpn", "polynet", "highway", "prelu_net", "deepface", "c3d")
 ELSEWHERE = keras.backend.backend() != "tensorflow"
 
 

@@ -19,6 +19,8 @@ from .vgg import VGG11BN as VGG11BN
 from .vgg import VGG13BN as VGG13BN
 from .vgg import VGG16BN as VGG16BN
 from .vgg import VGG19BN as VGG19BN
+from .deepface import DeepFace as DeepFace
+from .c3d import C3D as C3D
 from .googlenet import GoogLeNet as GoogLeNet
 from .googlenet import GoogLeNetBN as GoogLeNetBN
 from .bn_inception import BNInception as BNInception

@@ -51,7 +51,7 @@ class Trunk(Protocol):
         Args:
             name: Name of the model.
             params: Trainable parameters.
-            macs: Multiply-adds for one image.
+            macs: Multiply-adds for one image or clip.
             head: Another classifier than the trunk's.
             torch_names: Another mapping of names than the trunk's.
             **row: Further fields of `ModelSpec`, and options of trunk and head.
@@ -313,6 +313,13 @@ def _values(parts: _Parts, options: dict[str, Any]) -> dict[str, Any]:
     return {**{key: option.default for key, option in parts.options.items()}, **options}
 
 
+# For images and for clips.
+_POOLING = {
+    "avg": (layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D),
+    "max": (layers.GlobalMaxPooling2D, layers.GlobalMaxPooling3D),
+}
+
+
 def _connect(
     parts: _Parts,
     image: Any,
@@ -329,10 +336,9 @@ def _connect(
     features = x
     if include_top:
         x = parts.head(x, classes, activation, **{key: values[key] for key in _options(parts.head)})
-    elif pooling == "avg":
-        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    elif pooling == "max":
-        x = layers.GlobalMaxPooling2D(name="max_pool")(x)
+    elif pooling:
+        pool = _POOLING[pooling][1 if parts.spec.frames else 0]
+        x = pool(name=f"{pooling}_pool")(x)
     if not aux:
         return x
     assert parts.aux_head is not None  # `aux` was checked against the spec

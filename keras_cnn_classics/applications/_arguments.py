@@ -267,24 +267,27 @@ def image_shape(
     if isinstance(source, WeightsSource) and source.input_size:
         size = source.input_size
     last = keras.config.image_data_format() == "channels_last"
-    order = "(height, width, channels)" if last else "(channels, height, width)"
+    rank = len(spec.input_shape) - 1
+    axes = ("frames", "height", "width")[-rank:]
+    order = f"({', '.join((*axes, 'channels') if last else ('channels', *axes))})"
     if input_tensor is not None:
-        input_shape = _tensor_shape(input_tensor, input_shape, order)
+        input_shape = _tensor_shape(spec, input_tensor, input_shape, order)
     if input_shape is None:
-        side = size if include_top else None
-        return (side, side, spec.channels) if last else (spec.channels, side, side)
+        known = include_top or spec.fixed_trunk
+        area = (spec.frames, size, size)[-rank:] if known else (None,) * rank
+        return (*area, spec.channels) if last else (spec.channels, *area)
 
     try:
         shape = tuple(input_shape)
     except TypeError:
         shape = ()
-    if len(shape) != 3:
+    if len(shape) != rank + 1:
         raise ValueError(f"`input_shape` must be {order}. Received: {input_shape=}")
     if not all(n is None or (isinstance(n, INTEGERS) and n > 0) for n in shape):
         raise ValueError(
             f"`input_shape` must be {order}, each a positive integer. Received: {input_shape=}"
         )
-    height, width, channels = shape if last else (*shape[1:], shape[0])
+    *frames, height, width, channels = shape if last else (*shape[1:], shape[0])
     if channels is None:
         raise ValueError(f"The number of channels must be known. Received: {input_shape=}")
     least = max(spec.min_size, spec.aux_min_size) if aux else spec.min_size
@@ -293,9 +296,20 @@ def image_shape(
             f"{spec.name}{' with aux=True' if aux else ''} needs images of at least "
             f"{least}x{least} pixels. Received: {input_shape=}, read as {order}"
         )
-    if include_top and (spec.fixed_top or aux) and None in (height, width):
+    if any(n is not None and n < spec.frames for n in frames):
         raise ValueError(
-            f"The classifier of {spec.name} needs a fixed height and width; with "
+            f"{spec.name} needs clips of at least {spec.frames} frames. "
+            f"Received: {input_shape=}, read as {order}"
+        )
+    if spec.fixed_trunk and None in shape:
+        raise ValueError(
+            f"{spec.name} has weights for every place of the image, and so needs a fixed height "
+            f"and width. Received: {input_shape=}"
+        )
+    if include_top and (spec.fixed_top or aux) and None in shape:
+        sizes = "length, height and width" if spec.frames else "height and width"
+        raise ValueError(
+            f"The classifier of {spec.name} needs a fixed {sizes}; with "
             f"`include_top=False` they may be None. Received: {input_shape=}"
         )
     if isinstance(source, WeightsSource) and not skip_mismatch:
@@ -305,6 +319,11 @@ def image_shape(
                 "`adapt_input_channels=True` makes them serve others. "
                 f"Received: {input_shape=}, read as {order}"
             )
+        if spec.fixed_trunk and (height, width) != (size, size):
+            raise ValueError(
+                f"The published weights of {spec.name} are for images of {size}x{size}. "
+                f"Received: {input_shape=}"
+            )
         if include_top and spec.fixed_top and (height, width) != (size, size):
             raise ValueError(
                 f"The published classifier of {spec.name} is for images of {size}x{size}; "
@@ -313,16 +332,19 @@ def image_shape(
     return tuple(None if n is None else int(n) for n in shape)
 
 
-def _tensor_shape(tensor: Any, input_shape: Any, order: str) -> tuple[int | None, ...]:
+def _tensor_shape(
+    spec: ModelSpec, tensor: Any, input_shape: Any, order: str
+) -> tuple[int | None, ...]:
     if not keras.utils.is_keras_tensor(tensor):
         raise ValueError(
             "`input_tensor` must be a Keras tensor: `keras.Input(...)` or what a layer gives for "
             f"one. Received a value of type {type(tensor).__name__}."
         )
     shape = tuple(tensor.shape[1:])
-    if len(shape) != 3:
+    if len(shape) != len(spec.input_shape):
         raise ValueError(
-            f"`input_tensor` must be a batch of images {order}. Received the shape {tensor.shape}."
+            f"`input_tensor` must be a batch of {spec.input_kind}s {order}. "
+            f"Received the shape {tensor.shape}."
         )
     if input_shape is not None and tuple(input_shape) != shape:
         raise ValueError(

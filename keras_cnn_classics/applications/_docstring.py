@@ -34,7 +34,8 @@ def docstring(
         (inspect.getdoc(trunk) or spec.name).splitlines()[0].replace("{name}", spec.name),
         "",
         f"{spec.name}: {spec.params:,} parameters, {spec.macs / 1e6:,.1f} million multiply-adds",
-        f"for an image of {spec.input_size} x {spec.input_size} x {spec.channels}; feature map of",
+        f"for {'a' if spec.frames else 'an'} {spec.input_kind} of "
+        f"{' x '.join(map(str, spec.input_shape))}; feature map of",
         f"stride {spec.stride} with {spec.features:,} channels. {spec.notes}".rstrip(),
         "",
         "Args:",
@@ -42,9 +43,11 @@ def docstring(
         f"    weights: `None` (random), a tag ({tags}), or the path of a weights file. Defaults to",
         f"        `{default!r}`.",
         "    input_tensor: Keras tensor to build on, instead of a new `keras.Input`.",
-        "    input_shape: Shape of one image in the global data format, at least "
+        f"    input_shape: Shape of one {spec.input_kind} in the global data format, at least "
         f"{spec.min_size} pixels",
-        "        a side. Defaults to the published size, and to any size without the classifier.",
+        f"        a side{f' and {spec.frames} frames' if spec.frames else ''}. Defaults to the "
+        "published size"
+        + ("." if spec.fixed_trunk else ", and to any size without the classifier."),
         '    pooling: `None`, `"avg"` or `"max"`: how to reduce the feature map to a vector when',
         "        `include_top=False`.",
         f"    classes: Number of classes. Defaults to `{spec.classes}`. With published weights of",

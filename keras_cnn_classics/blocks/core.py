@@ -17,21 +17,23 @@ from keras_cnn_classics.layers import GroupedConv2D, OddPadding2D
 
 
 def channel_axis() -> int:
-    """The axis of the channels in a 4D tensor, in Keras's global data format."""
+    """The axis of the channels in a batch of maps, in Keras's global data format."""
     return -1 if keras.config.image_data_format() == "channels_last" else 1
 
 
-def image_shape(side: int, channels: int) -> tuple[int, int, int]:
-    """The shape of a square image in Keras's global data format.
+def image_shape(side: int, channels: int, frames: int = 0) -> tuple[int, ...]:
+    """The shape of a square image, or of a clip of such, in Keras's global data format.
 
     Args:
         side: Height and width.
         channels: Channels.
+        frames: Frames of a clip; 0 for an image.
 
     Returns:
-        Three numbers.
+        Three numbers, or four for a clip.
     """
-    return (side, side, channels) if channel_axis() == -1 else (channels, side, side)
+    area = (frames, side, side) if frames else (side, side)
+    return (*area, channels) if channel_axis() == -1 else (channels, *area)
 
 
 def exactly(count: int, values: Sequence[int], name: str) -> Sequence[int]:

@@ -128,6 +128,18 @@ def find_builder(name: str) -> Builder:
         raise typer.BadParameter(str(error), param_hint="NAME") from error
 
 
+def find_image_builder(name: str) -> Builder:
+    """The builder of that name, for what is done with images; a network of clips is wrong usage."""
+    builder = find_builder(name)
+    if builder.spec.frames:
+        raise typer.BadParameter(
+            f"{builder.spec.name} takes clips of {builder.spec.frames} frames, and this command "
+            "images. In Python it is a Keras model like any other.",
+            param_hint="NAME",
+        )
+    return builder
+
+
 def options_of(builder: Builder) -> list[inspect.Parameter]:
     """What a builder takes beside the arguments that all have."""
     from keras_cnn_classics.applications._arguments import NAMES
@@ -143,13 +155,13 @@ def parse_options(builder: Builder, options: list[str]) -> dict[str, Any]:
     """
     from keras_cnn_classics.blocks.core import image_shape
 
-    own = [option.name for option in options_of(builder)]
+    spec, own = builder.spec, [option.name for option in options_of(builder)]
     parsed: dict[str, Any] = {}
     for option in options:
         key, equals, value = option.partition("=")
         if not equals or key not in own:
             raise typer.BadParameter(
-                f"{builder.spec.name} takes {', '.join(own) or 'no options'}, each as KEY=VALUE. "
+                f"{spec.name} takes {', '.join(own) or 'no options'}, each as KEY=VALUE. "
                 f"Received: {option!r}",
                 param_hint="--option",
             )
@@ -159,7 +171,7 @@ def parse_options(builder: Builder, options: list[str]) -> dict[str, Any]:
             parsed[key] = value  # a bare word is a string
     if parsed:
         try:
-            shape = image_shape(builder.spec.min_size, builder.spec.channels)
+            shape = image_shape(spec.min_size, spec.channels, spec.frames)
             builder(weights=None, classes=2, input_shape=shape, **parsed)
         except (ValueError, TypeError) as error:
             raise typer.BadParameter(str(error), param_hint="--option") from error

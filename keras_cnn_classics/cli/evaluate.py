@@ -36,7 +36,7 @@ def evaluate(
     as_json: _common.Json = False,
 ) -> None:
     """Measure the top-1 and top-5 error of a network on a data set."""
-    builder = _common.find_builder(name)
+    builder = _common.find_image_builder(name)
     parsed = _common.parse_options(builder, options)
     _common.check_mode(builder, preprocess)
     from keras_cnn_classics.data import load

@@ -26,7 +26,8 @@ def list_models(
     names = kcc.list_models(pattern, family=family, year=year, pretrained=pretrained)
     specs = [kcc.get_builder(name).spec for name in names]
     if as_json:
-        keys = ("name", "family", "year", "params", "macs", "input_size", "channels", "classes")
+        keys: tuple[str, ...] = ("name", "family", "year", "params", "macs")
+        keys += ("input_size", "frames", "channels", "classes")
         rows = [{key: getattr(spec, key) for key in keys} for spec in specs]
         print(
             json.dumps([{**r, "weights": [*s.weights]} for r, s in zip(rows, specs, strict=True)])
@@ -41,7 +42,7 @@ def list_models(
     table = Table(box=None, header_style="bold")
     table.add_column("name", no_wrap=True)
     table.add_column("year")
-    for column in ("parameters", "MACs (M)", "image"):
+    for column in ("parameters", "MACs (M)", "input"):
         table.add_column(column, justify="right")
     table.add_column("weights")
     for spec in specs:
@@ -50,7 +51,7 @@ def list_models(
             str(spec.year),
             f"{spec.params:,}",
             f"{spec.macs / 1e6:,.1f}",
-            f"{spec.input_size}x{spec.input_size}x{spec.channels}",
+            "x".join(map(str, spec.input_shape)),
             ", ".join(spec.weights) or "-",
         )
     Console().print(table)

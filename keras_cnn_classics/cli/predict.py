@@ -32,7 +32,7 @@ def predict(
     as_json: _common.Json = False,
 ) -> None:
     """Name what is in pictures."""
-    builder = _common.find_builder(name)
+    builder = _common.find_image_builder(name)
     parsed = _common.parse_options(builder, options)
     _common.check_mode(builder, preprocess)
     weights = weights or builder.spec.default_weights

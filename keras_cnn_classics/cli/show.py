@@ -26,7 +26,7 @@ def show(
     from keras_cnn_classics.weights import deferred
 
     arguments = _common.parse_options(builder, options)
-    shape = image_shape(_common.check_size(builder, size), spec.channels)
+    shape = image_shape(_common.check_size(builder, size), spec.channels, spec.frames)
     counted = deferred.build_empty(
         lambda: count(builder(weights=None, input_shape=shape, **arguments))
     )
@@ -54,7 +54,7 @@ def _print(builder: Any, counted: Any) -> None:
     console.print(f"[bold]{spec.name}[/bold] ({spec.year}): {escape(spec.paper)}, {spec.url}")
     origins = [f"{tag} ({source.origin})" for tag, source in spec.weights.items()]
     console.print(
-        f"Input: {spec.input_size}x{spec.input_size}x{spec.channels}. "
+        f"Input: {'x'.join(map(str, spec.input_shape))}. "
         f"Preprocessing: {spec.preprocessing}. Weights: {'; '.join(origins) or '-'}."
     )
     if spec.results():

@@ -147,7 +147,7 @@ def train(
     and the state that --resume goes on from. Ctrl-C ends training after the step and keeps the
     network in last.keras.
     """
-    builder = _common.find_builder(name)
+    builder = _common.find_image_builder(name)
     parsed = _common.parse_options(builder, options)
     side = _common.check_size(builder, size)
     if overwrite and resume:

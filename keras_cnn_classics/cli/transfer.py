@@ -188,7 +188,7 @@ def _trained(
     if not path.is_file():
         if path.suffix == ".keras":
             raise FileNotFoundError(f"There is no file {path}.")
-        builder = _common.find_builder(origin)
+        builder = _common.find_image_builder(origin)
         parsed = _common.parse_options(builder, options)
         _common.check_mode(builder, preprocess)
         weights = weights or builder.spec.default_weights

@@ -252,7 +252,7 @@ def _bring(
         raise ValueError("no weights of it are published.")
     tag = _full_tag(spec, tag) if tag else next((t for t in spec.weights if "/" not in t), "")
     # Not `deferred.build_empty`: in its thread, Ctrl-C would wait for the end of a download.
-    shape = image_shape(size, spec.channels) if size else None
+    shape = image_shape(size, spec.channels, spec.frames) if size else None
     builder(include_top=include_top, weights=tag, input_shape=shape, **options)
     source = spec.weights[tag].variant(options, size or spec.input_size)
     path = _place(spec, source.file(include_top=include_top))
@@ -399,7 +399,7 @@ def convert(
 
     facts, arguments = _common.known_arguments(builder, file, classes=classes, options=parsed)
     if size:
-        arguments["input_shape"] = image_shape(side, builder.spec.channels)
+        arguments["input_shape"] = image_shape(side, builder.spec.channels, builder.spec.frames)
     if no_top:
         arguments["include_top"] = False
     model = builder(weights=file, **arguments)

@@ -13,6 +13,7 @@ from keras import layers
 from keras_cnn_classics.layers import (
     EuclideanRBF,
     HighwayGate,
+    LocallyConnected2D,
     PartiallyConnectedConv2D,
     SelfAttention2D,
     SoftmaxAttention2D,
@@ -89,7 +90,7 @@ class ModelCount:
 
 
 def count(model: Any) -> ModelCount:
-    """Counts what a Functional model costs for one image.
+    """Counts what a Functional model costs for one image, or one clip.
 
     Multiply-adds (MACs) are those of convolutions, dense and RBF layers, as papers count them,
     and of the products of attention; one MAC is one multiplication and one addition.
@@ -181,6 +182,12 @@ def _(layer: Any, cells: int) -> tuple[int, int]:
 @_cost.register(PartiallyConnectedConv2D)
 def _(layer: Any, cells: int) -> tuple[int, int]:
     macs = cells // layer.filters * math.prod(layer.kernel.shape)
+    return macs, macs + (cells if layer.use_bias else 0)
+
+
+@_cost.register(LocallyConnected2D)
+def _(layer: Any, cells: int) -> tuple[int, int]:
+    macs = math.prod(layer.kernel.shape)
     return macs, macs + (cells if layer.use_bias else 0)
 
 

@@ -16,6 +16,7 @@ from keras_cnn_classics.layers.grouped_conv import GroupedConv2D
 from keras_cnn_classics.layers.highway import HighwayGate
 from keras_cnn_classics.layers.initializers import FanInUniform
 from keras_cnn_classics.layers.local_contrast import LocalContrastNormalization
+from keras_cnn_classics.layers.locally_connected import LocallyConnected2D
 from keras_cnn_classics.layers.lp_pooling import LpPooling2D
 from keras_cnn_classics.layers.lrn import LocalResponseNormalization
 from keras_cnn_classics.layers.maxout import Maxout
@@ -33,6 +34,7 @@ from keras_cnn_classics.layers.spatial_pyramid import SpatialPyramidPooling
 from keras_cnn_classics.layers.stochastic_depth import StochasticDepth
 from keras_cnn_classics.layers.stochastic_pooling import StochasticPooling2D
 from keras_cnn_classics.layers.subsampling import TrainableSubsampling
+from keras_cnn_classics.layers.switches import MaxPoolingWithSwitches, MaxUnpooling
 from keras_cnn_classics.layers.weight_normalization import WeightNormalization
 
 __all__ = [
@@ -51,6 +53,9 @@ __all__ = [
     "LocalResponseNormalization",
     "LpPooling2D",
     "Maxout",
+    "LocallyConnected2D",
+    "MaxPoolingWithSwitches",
+    "MaxUnpooling",
     "OddPadding2D",
     "PartiallyConnectedConv2D",
     "PreprocessInput",

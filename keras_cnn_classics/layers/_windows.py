@@ -17,10 +17,20 @@ def area(data_format: str) -> tuple[int, int]:
     return (1, 2) if data_format == "channels_last" else (2, 3)
 
 
-def widths(length: Any, size: int, strides: int) -> tuple[Any, Any]:
-    """How many zeros `padding="same"` puts before and after."""
-    # With steps no longer than the window this is never below zero.
+def same_widths(length: Any, size: int, strides: int) -> tuple[Any, Any]:
+    """The cells that TensorFlow's "same" puts before and behind a map, along one axis.
+
+    Args:
+        length: Height or width of the map, a number or a tensor.
+        size: That of the windows.
+        strides: Their steps.
+
+    Returns:
+        Two numbers, or tensors.
+    """
     total = (-(-length // strides) - 1) * strides + size - length
+    # Windows shorter than their steps leave cells out, and reach over no edge.
+    total = max(total, 0) if isinstance(total, int) else ops.maximum(total, 0)
     return total // 2, total - total // 2
 
 
@@ -35,7 +45,7 @@ def pad(x: Any, size: tuple[int, int], strides: tuple[int, int], data_format: st
     x = ops.pad(x, widest)
     cuts = [slice(None)] * 4
     for axis, n, step in zip(axes, size, strides, strict=True):
-        before, after = widths(shape[axis], n, step)
+        before, after = same_widths(shape[axis], n, step)
         first = widest[axis][0]
         cuts[axis] = slice(first - before, first + shape[axis] + after)
     return x[tuple(cuts)]

@@ -21,7 +21,8 @@ class PreprocessInput(keras.layers.Layer):
         data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
 
     Input shape:
-        `(batch, height, width, channels)`, or channels first; values from 0 to 255.
+        `(batch, height, width, channels)`, with `frames` before the height for clips, or channels
+        first; values from 0 to 255.
 
     Output shape:
         The input's.

@@ -55,7 +55,7 @@ class SamePadding2D(keras.layers.Layer):
         shape = list(input_shape)
         for axis in _windows.area(self.data_format):
             if shape[axis] is not None:
-                shape[axis] += sum(_windows.widths(shape[axis], self.pool_size, self.strides))
+                shape[axis] += sum(_windows.same_widths(shape[axis], self.pool_size, self.strides))
         return tuple(shape)
 
     def get_config(self) -> dict[str, Any]:

@@ -32,9 +32,15 @@ def check(builder: Builder) -> None:
         one(builder)
 
 
-def image_shape(builder: Builder, channels: int | None = None) -> tuple[int, int, int]:
-    """The shape of the smallest image that the model takes, in the global data format."""
-    return core.image_shape(builder.spec.min_size, channels or builder.spec.channels)
+def image_shape(builder: Builder, channels: int | None = None) -> tuple[int, ...]:
+    """The shape of the smallest image or clip that the model takes, in the global data format."""
+    spec = builder.spec
+    return core.image_shape(spec.min_size, channels or spec.channels, spec.frames)
+
+
+def _rank(builder: Builder) -> int:
+    """Axes of a feature map beside batch and channels: two, or three for clips."""
+    return len(builder.spec.input_shape) - 1
 
 
 def tiny(builder: Builder, **kwargs: Any) -> Any:
@@ -102,15 +108,19 @@ def check_features(builder: Builder) -> None:
     """Without the top, channels and stride of the feature map are those of the spec."""
     spec = builder.spec
     last = keras.config.image_data_format() == "channels_last"
-    model = deferred.build_empty(lambda: builder(include_top=False, weights=None))
+
+    def features(**kwargs: Any) -> Any:
+        return deferred.build_empty(lambda: builder(include_top=False, weights=None, **kwargs))
+
+    model = None if spec.fixed_trunk else features()
     sides = []
     for side in (spec.input_size, spec.input_size + spec.stride):
-        one = (1, side, side, spec.channels) if last else (1, spec.channels, side, side)
-        shape = model.compute_output_shape(one)
-        channels, *area = (shape[-1], *shape[1:3]) if last else (shape[1], *shape[2:])
+        one = core.image_shape(side, spec.channels, spec.frames)
+        shape = (model or features(input_shape=one)).compute_output_shape((1, *one))
+        channels, *area = (shape[-1], *shape[1:-1]) if last else shape[1:]
         assert channels == spec.features, f"{channels} channels, not {spec.features}"
-        assert area[0] == area[1], f"a square image gives a map of {area}"
-        sides.append(area[0])
+        assert area[-2] == area[-1], f"a square image gives a map of {area}"
+        sides.append(area[-1])
     assert sides[1] == sides[0] + 1, f"{spec.stride} pixels more give {sides[1] - sides[0]} cells"
 
 
@@ -149,8 +159,6 @@ def check_docstring(builder: Builder) -> None:
 def check_errors(builder: Builder) -> None:
     """Bad arguments are refused, and the message says what was received."""
     spec = builder.spec
-    last = keras.config.image_data_format() == "channels_last"
-    small = spec.min_size - 1
     for bad in (
         {"weights": "no-such-set"},
         {"weights": 3},
@@ -161,7 +169,7 @@ def check_errors(builder: Builder) -> None:
         {"input_shape": (64, 64)},
         {"input_shape": (spec.input_size, spec.input_size, 3, 1)},
         {"input_shape": "224"},
-        {"input_shape": (small, small, 3) if last else (3, small, small)},
+        {"input_shape": core.image_shape(spec.min_size - 1, spec.channels, spec.frames)},
         {"input_tensor": np.zeros((1, 64, 64, 3))},
         {"input_tensor": keras.Input((5,))},
         {"prefix": 3},
@@ -172,9 +180,15 @@ def check_errors(builder: Builder) -> None:
         _raises(ValueError, "Received", builder, **{"weights": None, **bad})
     if not spec.aux_taps:
         _raises(ValueError, "Received", builder, weights=None, aux=True)
-    if spec.fixed_top:
-        shape = (None, None, spec.channels) if last else (spec.channels, None, None)
+    if spec.frames:
+        shape: Any = core.image_shape(spec.min_size, spec.channels, spec.frames - 1)
         _raises(ValueError, "Received", builder, weights=None, input_shape=shape)
+    area, last = (None,) * _rank(builder), keras.config.image_data_format() == "channels_last"
+    shape = (*area, spec.channels) if last else (spec.channels, *area)
+    for include_top, fixed in ((True, spec.fixed_top), (False, spec.fixed_trunk)):
+        if fixed:
+            bad = {"include_top": include_top, "input_shape": shape}
+            _raises(ValueError, "Received", builder, weights=None, **bad)
     if spec.default_weights is None:
         _raises(ValueError, "Received", builder, weights="imagenet")
     _raises(TypeError, "Did you mean `pooling`?", builder, weights=None, poolling="avg")
@@ -184,7 +198,8 @@ def check_pooling(builder: Builder) -> None:
     """`pooling` turns the feature map into one vector for each image."""
     x = images(image_shape(builder))
     last = keras.config.image_data_format() == "channels_last"
-    axes = (1, 2) if last else (2, 3)
+    rank = _rank(builder)
+    axes = tuple(range(1, 1 + rank) if last else range(2, 2 + rank))
     plain = tiny(builder, include_top=False)
     features = _run(plain, x)
     for pooling, reduce in (("avg", np.mean), ("max", np.max)):
@@ -322,18 +337,20 @@ def check_gradients(builder: Builder) -> None:
 
 
 def check_mixed_precision(builder: Builder) -> None:
-    """Under mixed_float16 the body computes in float16; weights and output are float32."""
+    """In mixed precision the body computes in 16 bits; weights and output are float32."""
+    # TensorFlow has no maximum of clips in float16 on a CPU.
+    half = "bfloat16" if builder.spec.frames else "float16"
     get, put = keras.config.dtype_policy, keras.config.set_dtype_policy
     full = tiny(builder, classifier_activation=None)
-    with _setting(get, put, "mixed_float16"):
+    with _setting(get, put, f"mixed_{half}"):
         model = tiny(builder, classifier_activation=None)
     bodies = {layer.compute_dtype for layer in model.layers[1:] if layer.weights}
-    assert "float16" in bodies, "no layer computes in float16"
+    assert half in bodies, f"no layer computes in {half}"
     assert model.output.dtype == "float32", f"the output is {model.output.dtype}"
     assert all(w.dtype == "float32" for w in model.weights), "some weights are not float32"
     model.set_weights(full.get_weights())
     x = images(image_shape(builder))
-    _same(_run(full, x), _run(model, x), "float16 and float32", 0.05)
+    _same(_run(full, x), _run(model, x), f"{half} and float32", 0.05)
 
 
 def check_data_formats(builder: Builder) -> None:
@@ -341,7 +358,8 @@ def check_data_formats(builder: Builder) -> None:
     get, put = keras.config.image_data_format, keras.config.set_image_data_format
     results: list[np.ndarray] = []
     weights = None
-    x = images((builder.spec.channels, builder.spec.min_size, builder.spec.min_size))
+    with _setting(get, put, "channels_first"):
+        x = images(image_shape(builder))
     for layout in ("channels_last", "channels_first"):
         with _setting(get, put, layout):
             model = tiny(builder, classifier_activation=None)

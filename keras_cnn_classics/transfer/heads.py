@@ -391,8 +391,9 @@ def _ending(layer: Any, config: dict[str, Any], form: str) -> Any:
 
 def _dense_head(features: Any, task: str, classes: int, hidden: int | None, form: str) -> Any:
     x = features
-    if len(x.shape) == 4:
-        x = layers.GlobalAveragePooling2D(name=f"{task}_pool")(x)
+    if len(x.shape) in (4, 5):
+        pool = layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D
+        x = pool[len(x.shape) - 4](name=f"{task}_pool")(x)
     elif len(x.shape) != 2:
         x = layers.Flatten(name=f"{task}_flatten")(x)
     if hidden is not None:

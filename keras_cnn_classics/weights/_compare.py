@@ -22,7 +22,7 @@ _IDLE = ("Dropout", "SpatialDropout2D", "Reshape", "Flatten", "Normalization", "
 _PADS = ("ZeroPadding2D", "SamePadding2D")
 _COMMUTATIVE = ("Add", "Average", "Maximum", "Minimum", "Multiply")
 _ANSWERS = ("Activation", "Softmax")
-_POOLING = ("GlobalAveragePooling2D", "GlobalMaxPooling2D")
+_POOLING = tuple(f"Global{kind}Pooling{n}D" for kind in ("Average", "Max") for n in (2, 3))
 # Settings without effect in use, or with none but what shapes and `edges` show.
 _IDLE_SETTINGS = re.compile(
     r"name|trainable|dtype|momentum|axis|data_format|padding|keepdims|synchronized|renorm.*|seed|"

@@ -115,9 +115,9 @@ def check(
 
 def _differ_in_channels(found: Sequence[Any], layer: Any) -> bool:
     theirs, ours = found[0].shape, tuple(layer.weights[0].shape)
-    if len(theirs) != 4 or len(found) != len(layer.weights) or theirs[2] == ours[2]:
+    if len(theirs) < 4 or len(found) != len(layer.weights) or theirs[-2] == ours[-2]:
         return False
-    return (*theirs[:2], theirs[3]) == (*ours[:2], ours[3])
+    return (*theirs[:-2], theirs[-1]) == (*ours[:-2], ours[-1])
 
 
 def statistics(name: str) -> bool:

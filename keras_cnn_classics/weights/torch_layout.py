@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -104,15 +105,16 @@ def _kernel(kernel: np.ndarray, layer: Any, flattened: tuple[int, ...] | None) -
 
     PyTorch flattens channels first. Keras's `Flatten` puts them last in both data formats.
     """
-    if kernel.ndim == 4:
-        kernel = kernel.transpose(2, 3, 1, 0)
+    if kernel.ndim > 2:
+        kernel = np.moveaxis(kernel, (1, 0), (-2, -1))
         dense = isinstance(layer, keras.layers.Dense)
         return kernel.reshape(-1, kernel.shape[-1]) if dense else kernel
     if flattened is not None:
         last = keras.config.image_data_format() == "channels_last"
-        height, width, channels = flattened if last else (*flattened[1:], flattened[0])
-        if kernel.shape[1] == height * width * channels:
-            kernel = kernel.reshape(-1, channels, height, width).transpose(2, 3, 1, 0)
+        *area, channels = flattened if last else (*flattened[1:], flattened[0])
+        if kernel.shape[1] == math.prod(flattened):
+            kernel = kernel.reshape(-1, channels, *area)
+            kernel = np.moveaxis(kernel, (1, 0), (-2, -1))
             return kernel.reshape(-1, kernel.shape[-1])
     # A dense layer there may be a 1x1 convolution here.
     ones = (1, 1) if isinstance(layer, keras.layers.Conv2D) else ()

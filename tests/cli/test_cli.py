@@ -85,6 +85,17 @@ def test_list(run):
     fails(run("list", "nothing"), 1, "No network")
 
 
+def test_networks_of_clips(run):
+    code, out, _ = run("list", "C3D")
+    assert code == 0
+    assert "16x112x112x3" in out
+    code, out, _ = run("show", "C3D", "-o", "width=16")
+    assert code == 0
+    assert "Input: 16x112x112x3." in out
+    assert re.search(r"pool5 .*1x4x4x128", out)
+    fails(run("train", "C3D", "--data", "digits"), 2, "clips of 16 frames.*and this command images")
+
+
 def test_show_prints_the_papers_table(run):
     code, out, _ = run("show", "LeNet5")
     assert code == 0

@@ -33,7 +33,7 @@ def randomize(module, gain=1.0):
             part.running_var.uniform_(0.5, 2.0, generator=generator)
             part.weight.data.uniform_(0.5 * gain, 1.5 * gain, generator=generator)
             part.bias.data.normal_(0, 0.3, generator=generator)
-        elif isinstance(part, (torch.nn.Conv2d, torch.nn.Linear)):
+        elif isinstance(part, (torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear)):
             fan_in = part.weight[0].numel()
             part.weight.data.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
             if part.bias is not None:
