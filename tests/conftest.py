@@ -30,7 +30,12 @@ def pytest_collection_modifyitems(config, items):
     """
     import keras
 
-    if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # Most graphs run once: to optimize them takes longer.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    else:
         for one in items:
             if one.get_closest_marker("slow_elsewhere"):
                 one.add_marker(pytest.mark.slow)
