@@ -169,9 +169,7 @@ def test_what_the_folder_has_of_other_methods_comes_along(whole, model, data):
     assert again["fine_tuning"] == table["fine_tuning"]
     # Of other settings, it is no row of the same table.
     options = {"fine_tuning": {"epochs": 4}}
-    again = transfer.compare(
-        model, *data, methods, [3], folder=folder, options=options, **SETTINGS
-    )
+    again = transfer.compare(model, *data, methods, [3], folder=folder, options=options, **SETTINGS)
     assert "fine_tuning" not in [row.method for row in again.rows]
 
 
