@@ -5,9 +5,11 @@
 A teacher of 1,200-1,200 units learns from digits moved by up to 2 pixels, with dropout and bounded
 weights. Students of 800-800 units, without any regularization, learn from digits that are not
 moved: one from labels, one from the teacher's answers at a temperature of 20 as well, and one from
-its answers alone to a transfer set in which a digit is left out. Printed are errors out of
-10,000; the paper has 67 for the teacher, 146 and 74 for the students, and 206 without the digit 3,
-109 after its bias is raised, for which it takes the test images as is done here.
+its answers alone to a transfer set in which a digit is left out. How much the bias of that digit
+is raised afterwards is chosen on 5,000 images of the training set that are kept out of this
+student's transfer set for it. Printed are errors out of 10,000; the paper has 67 for the teacher,
+146 and 74 for the students, and 206 without the digit 3, 109 after its bias is raised, by what is
+best on the test images.
 
 The status is 1 if the distilled student does not do better than the one that learns alone.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -30,6 +33,7 @@ from keras_cnn_classics.data import augmentation
 
 BATCH = 128
 LEFT_OUT = 3
+HELD_OUT = 5000  # images that the bias is chosen on
 
 
 def network(units: int, *, regularized: bool) -> keras.Model:
@@ -71,6 +75,40 @@ def distilled(teacher: keras.Model, seed: int, epochs: int, *given: Any, **how: 
     return student.export_model()
 
 
+def raised(found: np.ndarray, bias: float) -> np.ndarray:
+    """The scores with a higher one of the digit that was left out."""
+    return found + bias * (np.arange(found.shape[1]) == LEFT_OUT)
+
+
+def best_bias(found: np.ndarray, labels: np.ndarray) -> float:
+    """By how much to raise it for the fewest errors."""
+    return min(np.arange(0.0, 10.5, 0.5), key=lambda bias: errors(raised(found, bias), labels))
+
+
+def without_a_digit(
+    teacher: keras.Model,
+    seed: int,
+    epochs: int,
+    train: Sequence[np.ndarray],
+    test: Sequence[np.ndarray],
+    held_out: int = HELD_OUT,
+) -> None:
+    """Prints what a student knows of a digit that it has never seen, and with its bias raised."""
+    (x, y), (x_test, y_test) = train, test
+    (x, chosen_on), (y, true) = ((part[:-held_out], part[-held_out:]) for part in (x, y))
+    student = distilled(teacher, seed, epochs, x[y != LEFT_OUT])
+    best = best_bias(scores(student, chosen_on), true)
+    found, threes = scores(student, x_test), y_test == LEFT_OUT
+    for bias in (0.0, best):
+        answers = raised(found, bias)
+        print(
+            f"student without the digit {LEFT_OUT}, its bias raised by {bias:g}: "
+            f"{errors(answers, y_test)} errors, {errors(answers[threes], y_test[threes])} of "
+            f"{threes.sum()} on it",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -106,21 +144,7 @@ def main() -> None:
     taught = errors(scores(distilled(teacher, seed, epochs, x, y), x_test), y_test)
     print(f"student, distilled at 20: {taught} errors", flush=True)
 
-    others = x[y != LEFT_OUT]
-    found = scores(distilled(teacher, seed, epochs, others), x_test)
-    threes = y_test == LEFT_OUT
-    raised = {
-        bias: found + bias * (np.arange(10) == LEFT_OUT) for bias in np.arange(0.0, 10.5, 0.5)
-    }
-    best = min(raised, key=lambda bias: errors(raised[bias], y_test))
-    for bias in (0.0, best):
-        of_all = errors(raised[bias], y_test)
-        of_it = errors(raised[bias][threes], y_test[threes])
-        print(
-            f"student without the digit {LEFT_OUT}, its bias raised by {bias:g}: {of_all} errors, "
-            f"{of_it} of {threes.sum()} on it",
-            flush=True,
-        )
+    without_a_digit(teacher, seed, epochs, (x, y), (x_test, y_test))
     sys.exit(taught >= without)
 
 

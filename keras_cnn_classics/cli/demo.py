@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from keras_cnn_classics.cli import _common
+from keras_cnn_classics.cli import _common, _report
 from keras_cnn_classics.cli.train import run
 
 SHOWN = 40
-PICTURE, CHART = "digits.png", "transfer.png"
+PICTURE, CHART, REPORT = "digits.png", "transfer.png", "report.html"
 FIRST, TRANSFER = "digits-0-4", "transfer"  # folders
+DIGITS = ("0 to 4", "5 to 9")
 METHODS = ("fine_tuning", "learning_without_forgetting")
 
 
@@ -24,8 +26,8 @@ def demo(
     """Train LeNet-5 of 1998 on 1,198 real handwritten digits; name 599 it has not seen.
 
     Then another one learns the digits 0 to 4 alone, and is taught 5 to 9 in two ways, of which one
-    forgets the first. Takes about a minute on a laptop and needs no network. An earlier demo in
-    the folder is replaced.
+    forgets the first. The results and pictures are in report.html. Takes about a minute on a
+    laptop and needs no network. An earlier demo in the folder is replaced.
     """
     builder = _common.find_builder("LeNet5")
     import keras
@@ -36,7 +38,10 @@ def demo(
 
     spec = builder.spec
     settings = dataclasses.replace(training.recipe(spec, "quick"), epochs=30, batch_size=16)
-    training.check_folder(output, overwrite=(output / PICTURE).exists())
+    earlier = (output / PICTURE).exists()
+    training.check_folder(output, overwrite=earlier)
+    if earlier:
+        (output / REPORT).unlink(missing_ok=True)
     keras.utils.set_random_seed(seed)
     how: dict[str, Any] = {
         "image_size": spec.input_size,
@@ -47,7 +52,13 @@ def demo(
         "preprocess": spec.preprocessing,
     }
     data = load("digits", **how)
-    print(
+    parts = [_report.heading("Handwritten digits")]
+
+    def tell(text: str) -> None:
+        print(text)
+        parts.append(_report.paragraph(text))
+
+    tell(
         f"LeNet-5 (1998): {spec.params:,} parameters. It learns from {data.sizes['train']} "
         f"handwritten digits; {data.sizes['test']} others are kept for the test."
     )
@@ -73,19 +84,21 @@ def demo(
         )
     )
     wrong = distances.argmin(1) != true
-    print(
+    tell(
         f"Saved, loaded again and asked about the {len(true)} digits it has not seen: "
         f"{wrong.sum()} wrong, a test error of {100 * wrong.mean():.2f} % "
         f"({summary['seconds']:.0f} s of training)."
     )
     picture = output / PICTURE
     _draw(images, true, distances, picture)
-    print(f"Look at {picture}; the network is {output / 'best.keras'}")
-    print("\nThe same with the digits 0 to 4 alone, and a dense layer for output:")
-    parts = load("digits", only=range(5), **how), load("digits", only=range(5, 10), **how)
+    parts.append(_report.picture(picture, "Digits that it has not seen, with its answers"))
+    print(f"Look at {picture}; the network is {output / 'best.keras'}\n")
+    parts.append(_report.heading("Half of the digits first"))
+    tell("The same with the digits 0 to 4 alone, and a dense layer for output:")
+    old, new = load("digits", only=range(5), **how), load("digits", only=range(5, 10), **how)
     run(
         builder,
-        parts[0],
+        old,
         dataclasses.replace(settings, epochs=15),
         output / FIRST,
         seed=seed,
@@ -94,24 +107,36 @@ def demo(
         options={"output": "dense"},
         overwrite=True,
     )
-    _teach(output, *parts, seed)
+    parts += _teach(output, old, new, seed, tell)
+    _report.write(output / REPORT, "LeNet-5, trained and taught", parts)
+    print(f"All of it is on one page: {output / REPORT}")
 
 
-def _teach(output: Path, old: Any, new: Any, seed: int) -> None:
-    """Teaches the network of the first digits the others, and says what became of both."""
+def _teach(
+    output: Path, old: Any, new: Any, seed: int, tell: Callable[[str], None]
+) -> tuple[str, ...]:
+    """Teaches the network of the first digits the others, and says what became of both.
+
+    Returns:
+        The table and the picture for the report.
+    """
     import keras
     from rich.console import Console
 
-    from keras_cnn_classics.transfer import compare
+    from keras_cnn_classics.transfer import FineTuning, accuracies, compare
     from keras_cnn_classics.transfer.comparison import clear
 
-    print(
+    tell(
         f"Now it is taught 5 to 9 by {new.sizes['train']} images, and sees none of 0 to 4 again: "
         "by fine-tuning, and by Learning without Forgetting."
     )
     clear(output / TRANSFER)
-    table = compare(
-        keras.saving.load_model(output / FIRST / "best.keras"),
+    model = keras.saving.load_model(output / FIRST / "best.keras")
+    keras.utils.set_random_seed(seed)  # as `compare` does: the new head is the one it begins from
+    untrained = FineTuning(model, len(new.class_names))
+    before = accuracies(untrained, {"old": old.test, "new": new.test})
+    results = compare(
+        model,
         old,
         new,
         METHODS,
@@ -120,16 +145,32 @@ def _teach(output: Path, old: Any, new: Any, seed: int) -> None:
         optimizer=keras.optimizers.SGD(3e-3, momentum=0.9),
         folder=output / TRANSFER,
     )
-    Console().print(table)
-    first, *others = [dataclasses.asdict(row) for row in table.rows]
-    for row in others:
+    Console().print(results)
+    head = ("method", *(f"{part}, {when}, %" for part in DIGITS for when in ("before", "after")))
+    rows = []
+    for row in (results[name] for name in METHODS):
+        name, after = row.method.replace("_", " "), (row.old_accuracy, row.new_accuracy)
+        shown = [
+            f"{100 * share:.2f}"
+            for pair in zip(before.values(), after, strict=True)
+            for share in pair
+            if share is not None
+        ]
+        rows.append((name, *shown, f"{row.seconds:.1f}", f"{row.parameters:,}"))
         print(
-            f"After {row['method'].replace('_', ' ')}: {100 * row['old_accuracy']:.2f} % of 0 to 4 "
-            f"are right, of {100 * first['old_accuracy']:.2f} % before, and "
-            f"{100 * row['new_accuracy']:.2f} % of 5 to 9, of which it knew nothing."
+            f"After {name}: {shown[1]} % of 0 to 4 are right, of {shown[0]} % before, and "
+            f"{shown[3]} % of 5 to 9, of {shown[2]} % with its new head untrained."
         )
+    results.plot(output / CHART)
     print(f"Look at {output / CHART}; the networks are in {output / TRANSFER}")
-    table.plot(output / CHART)
+    return (
+        _report.table((*head, "s of training", "parameters"), rows),
+        _report.paragraph(
+            "Before is with the network of 0 to 4 and, for 5 to 9, a new head on it that has not "
+            "learned. The shares are of test images, none of which was learned from."
+        ),
+        _report.picture(output / CHART, "The accuracy on 5 to 9 over that on 0 to 4"),
+    )
 
 
 def _draw(images: Any, true: Any, distances: Any, path: Path) -> None:

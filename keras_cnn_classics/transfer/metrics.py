@@ -83,7 +83,9 @@ class TransferMatrix:
 
     `values[i, j]` is the accuracy on task `j` after task `i` was learned. One that was not measured
     is NaN, and counts in no mean; a mean of none is NaN. A model that gets its head for a task only
-    when it learns it has nothing above the diagonal, and so no forward transfer.
+    when it learns it, as by all methods of `transfer`, has nothing above the diagonal, and so no
+    forward transfer. A matrix of its own with what a new head on the frozen features can do
+    (`FeatureExtraction`) has one; in this matrix it would count as known once, and as forgotten.
 
     Args:
         tasks: Names of the tasks, in the order of learning.

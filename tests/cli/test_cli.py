@@ -1,5 +1,6 @@
 """The command line: what it prints, what it leaves behind, how it fails."""
 
+import base64
 import csv
 import json
 import os
@@ -546,16 +547,33 @@ def test_demo(run, tmp_path):
         assert picture.size[0] > 1000
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert summary["test"]["error_percent"] == pytest.approx(error, abs=0.01)
-    after = r"After {}: (\d+\.\d+) % of 0 to 4 are right, of (\d+\.\d+) % before, and (\d+\.\d+) %"
+    after = (
+        r"After {}: (\d+\.\d+) % of 0 to 4 are right, of (\d+\.\d+) % before, and (\d+\.\d+) % "
+        r"of 5 to 9, of (\d+\.\d+) % with its new head untrained"
+    )
     results = [
         [float(value) for value in re.search(after.format(name), out).groups()]
         for name in ("fine tuning", "learning without forgetting")
     ]
-    (forgot, before, new), (kept, again, new_too) = results
+    (forgot, before, new, chance), (kept, again, new_too, chance_too) = results
     assert before == again > 97
+    assert 0 < chance == chance_too < 50
     assert forgot < before - 5 < kept
     assert min(new, new_too) > 93
     for name in ("fine_tuning", "learning_without_forgetting"):
         network = keras.saving.load_model(tmp_path / "demo" / "transfer" / name / "model.keras")
         assert sorted(network.output) == ["new", "old"]
-    assert (tmp_path / "demo" / "transfer.png").exists()
+    page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
+    assert f"a test error of {error:.2f} %" in page
+    for name, (old_after, old_before, new_after, new_before) in zip(
+        ("fine tuning", "learning without forgetting"), results, strict=True
+    ):
+        shown = (old_before, old_after, new_before, new_after)
+        cells = "".join(f"<td>{value:.2f}</td>" for value in shown)
+        assert f"<tr><td>{name}</td>{cells}<td>" in page
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    assert [base64.b64decode(one) for one in pictures] == [
+        (tmp_path / "demo" / name).read_bytes() for name in ("digits.png", "transfer.png")
+    ]
+    assert page.count("src=") == 2  # and it needs no other file
+    assert "href=" not in page
