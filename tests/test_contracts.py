@@ -28,13 +28,15 @@ OF_BLOCKS = ("names", "save_load", "gradients", "data_formats", "aux")
 COMPUTING = ("save_load", "gradients", "data_formats", "aux")
 DISTINCT = ("lenet", "alexnet", "googlenet", "resnet", "densenet", "resnext", "stochastic_depth")
 DISTINCT += ("xception", "senet", "mobilenet_v2", "efficientnet")
-DISTINCT += ("cbam", "self_attention", "dpn", "polynet", "highway", "prelu_net", "deepface", "c3d")
+# Of these a training step will do: they have layers of their own, which are tested everywhere.
+TRAINED = ("cbam", "self_attention", "dpn", "polynet", "highway", "prelu_net", "deepface", "c3d")
 ELSEWHERE = keras.backend.backend() != "tensorflow"
 
 
 def is_quick(name, check):
     if ELSEWHERE:
-        return check in COMPUTING and name in {FAMILIES[family] for family in DISTINCT}
+        families = DISTINCT + TRAINED if check == "gradients" else DISTINCT
+        return check in COMPUTING and name in {FAMILIES[family] for family in families}
     return name in (FIRST_OF_KIND if check in OF_BLOCKS else FAMILIES.values())
 
 
