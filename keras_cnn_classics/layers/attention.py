@@ -39,6 +39,18 @@ def _positive(value: Any, name: str) -> int:
     return number
 
 
+def _largest(x: Any, axis: int | tuple[int, ...], keepdims: bool = False) -> Any:
+    """The maximum, whose gradient goes to the first place that has it, as in PyTorch.
+
+    That of `ops.max` goes to all places that are equal to it. JAX's compiler may compute them anew,
+    with another rounding, when none is, and divides by their number.
+    """
+    axes = (axis,) if isinstance(axis, int) else axis
+    for one in axes:
+        x = ops.take_along_axis(x, ops.argmax(x, axis=one, keepdims=True), axis=one)
+    return x if keepdims else ops.squeeze(x, axes)
+
+
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
 class SqueezeExcite(keras.layers.Layer):
     """Squeeze-and-excitation: weighs each channel by what is seen in all of them.
@@ -138,7 +150,7 @@ class ChannelAttention(SqueezeExcite):
         - [Woo et al., 2018](https://arxiv.org/abs/1807.06521), section 3, equation 2
     """
 
-    pools = (ops.mean, ops.max)
+    pools = (ops.mean, _largest)
 
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
@@ -215,7 +227,7 @@ class SpatialAttention(keras.layers.Layer):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         axis = _arguments.channel_axis(self.data_format)
-        seen = [pool(inputs, axis=axis, keepdims=True) for pool in (ops.max, ops.mean)]
+        seen = [pool(inputs, axis=axis, keepdims=True) for pool in (_largest, ops.mean)]
         score = self.conv(ops.concatenate(seen, axis=axis))
         if self.batch_norm:
             score = self.norm(score, training=training)
