@@ -12,11 +12,6 @@ from keras import ops
 from keras_cnn_classics.layers import _arguments
 
 
-def area(data_format: str) -> tuple[int, int]:
-    """The axes of the height and the width."""
-    return (1, 2) if data_format == "channels_last" else (2, 3)
-
-
 def same_widths(length: Any, size: int, strides: int) -> tuple[Any, Any]:
     """The cells that TensorFlow's "same" puts before and behind a map, along one axis.
 
@@ -36,7 +31,7 @@ def same_widths(length: Any, size: int, strides: int) -> tuple[Any, Any]:
 
 def pad(x: Any, size: tuple[int, int], strides: tuple[int, int], data_format: str) -> Any:
     """Puts zeros around each map, half of them before, and one more after if they are odd."""
-    axes = area(data_format)
+    axes = _arguments.area(data_format)
     # As many as may be needed, of which some are cut off again: maps may be of unknown size.
     widest = [(0, 0)] * 4
     for axis, n in zip(axes, size, strict=True):
@@ -103,7 +98,7 @@ class Pooling2D(keras.layers.Layer):
 
     def windows(self, x: Any, maps: tuple[int, int] = (1, 1)) -> Any:
         """What each window sees; it covers several maps if asked, by their size and step."""
-        rows, columns = area(self.data_format)
+        rows, columns = _arguments.area(self.data_format)
         of = {
             rows: (self.pool_size[0], self.strides[0]),
             columns: (self.pool_size[1], self.strides[1]),

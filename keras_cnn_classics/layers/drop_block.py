@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_cnn_classics.layers import _arguments, _windows
+from keras_cnn_classics.layers import _arguments
 
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
@@ -75,7 +75,7 @@ class DropBlock2D(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape: Any) -> None:
-        sides = [input_shape[axis] for axis in _windows.area(self.data_format)]
+        sides = [input_shape[axis] for axis in _arguments.area(self.data_format)]
         if None in sides:
             raise ValueError(
                 f"{type(self).__name__} needs a known height and width. Received: {input_shape=}"
@@ -110,7 +110,7 @@ class DropBlock2D(keras.layers.Layer):
 
     def _left(self, inputs: Any) -> Any:
         """One where the map is left, and zero where a block is."""
-        axes = _windows.area(self.data_format)
+        axes = _arguments.area(self.data_format)
         sides = [inputs.shape[axis] for axis in axes]
         blocks = [min(self.block_size, side) for side in sides]
         shape, around = list(ops.shape(inputs)), [(0, 0)] * 4

@@ -53,7 +53,7 @@ class SamePadding2D(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         shape = list(input_shape)
-        for axis in _windows.area(self.data_format):
+        for axis in _arguments.area(self.data_format):
             if shape[axis] is not None:
                 shape[axis] += sum(_windows.same_widths(shape[axis], self.pool_size, self.strides))
         return tuple(shape)
@@ -92,14 +92,14 @@ class OddPadding2D(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         widths, cuts = [(0, 0)] * 4, [slice(None)] * 4
         shape = ops.shape(inputs)
-        for axis in _windows.area(self.data_format):
+        for axis in _arguments.area(self.data_format):
             # What an odd size does not need is cut off again: maps may be of unknown size.
             widths[axis], cuts[axis] = (1, 0), slice(shape[axis] % 2, None)
         return ops.pad(inputs, widths)[tuple(cuts)]
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         shape = list(input_shape)
-        for axis in _windows.area(self.data_format):
+        for axis in _arguments.area(self.data_format):
             if shape[axis] is not None:
                 shape[axis] += 1 - shape[axis] % 2
         return tuple(shape)
@@ -145,7 +145,7 @@ class SameAveragePooling2D(SamePadding2D):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         shape = list(input_shape)
-        for axis in _windows.area(self.data_format):
+        for axis in _arguments.area(self.data_format):
             if shape[axis] is not None:
                 shape[axis] = -(-shape[axis] // self.strides)
         return tuple(shape)
