@@ -83,7 +83,7 @@ _IMAGENET: tuple[tuple[Any, ...], ...] = (
         "CBAMResNet50",
         "v0.0.537/cbam_resnet50-0505-d8cf8488.pth.zip",
         "d8cf8488efb97afecd6b3287a3ca9fa093fc3127",
-        (None, 94.95),
+        (79.83, 94.95),
         {},
     ),
 )
