@@ -16,6 +16,16 @@ os.environ.setdefault("MPLBACKEND", "agg")
 os.environ["KCC_OFFLINE"] = "1"
 
 
+def leave_graphs_as_they_are():
+    """TensorFlow shall not optimize graphs, most of which run once: that would take longer."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 def pytest_addoption(parser):
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden")
     parser.addoption(
@@ -30,12 +40,8 @@ def pytest_collection_modifyitems(config, items):
     """
     import keras
 
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        # Most graphs run once: to optimize them takes longer.
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    else:
+    leave_graphs_as_they_are()
+    if keras.backend.backend() != "tensorflow":
         for one in items:
             if one.get_closest_marker("slow_elsewhere"):
                 one.add_marker(pytest.mark.slow)

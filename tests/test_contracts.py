@@ -30,7 +30,7 @@ COMPUTING = ("save_load", "gradients", "data_formats", "aux")
 DISTINCT = ("lenet", "alexnet", "googlenet", "resnet", "densenet", "resnext", "stochastic_depth")
 DISTINCT += ("xception", "senet", "mobilenet_v2", "efficientnet")
 # Of these a training step will do: they have layers of their own, which are tested everywhere.
-TRAINED = ("cbam", "self_attention", "dpn", "polynet", "highway", "prelu_net", "deepface", "c3d")
+TRAINED = ("cbam", "self_attention", "dpn", "highway", "prelu_net", "deepface", "c3d")
 ELSEWHERE = keras.backend.backend() != "tensorflow"
 
 

@@ -273,7 +273,7 @@ def _add_shared_names(
     stride=32,
     input_size=331,
     min_size=75,
-    tiny={"repeats": (1, 2, 1), "survival": 0.95, "width": 0.5},
+    tiny={"repeats": (1, 2, 1), "survival": 1.0, "width": 0.5},
 )
 def polynet(
     x: Any,

@@ -29,8 +29,8 @@ class ChannelSlice(keras.layers.Layer):
         ValueError: If the numbers leave no channel, or the input has fewer than `stop` channels.
 
     References:
-        - [Dual path networks](https://arxiv.org/abs/1707.01629), section 4.2, whose blocks give the
-          channels of two paths at once
+        - [Chen et al., 2017](https://arxiv.org/abs/1707.01629), section 4.2: blocks give
+          the channels of two paths at once
     """
 
     def __init__(

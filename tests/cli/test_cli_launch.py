@@ -110,7 +110,9 @@ def test_ctrl_c_ends_all_workers_and_the_job(script, tmp_path):
     out, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert sorted(out.decode().split("\n")) == ["", "[worker 0] saved", "[worker 1] saved"]
-    assert errors.decode().strip() == "Interrupted."
+    # TensorFlow may have said something before, as it begins.
+    assert errors.decode().strip().splitlines()[-1] == "Interrupted."
+    assert "Traceback" not in errors.decode()
 
 
 def test_gpus_are_dealt_out(script):

@@ -533,6 +533,8 @@ def test_no_flipped_bit_goes_unseen(tmp_path):
 SCRIPT = """
 import os, sys, time
 import keras, numpy as np
+import tests.conftest
+tests.conftest.leave_graphs_as_they_are()
 from tests.training.test_training_state import X, Y, callbacks, network
 from keras_cnn_classics.training import TrainingState
 
