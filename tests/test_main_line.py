@@ -707,7 +707,10 @@ def test_options_for_pytorchs_checkpoints(name, options):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="XLA by TensorFlow")
-@pytest.mark.parametrize("name", ["ResNeXt50_32x4d", "StochasticDepthResNet110"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("ResNeXt50_32x4d", marks=pytest.mark.slow), "StochasticDepthResNet110"],
+)
 def test_a_compiled_training_step(name):
     """Grouped convolutions and skipped blocks are compiled by XLA, forward and back."""
     builder = kcc.get_builder(name)

@@ -101,7 +101,7 @@ def asked_by(monkeypatch, build):
 
 
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined")
-@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize("include_top", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", KERAS)
 def test_keras_asks_for_the_same_files(name, include_top, monkeypatch):
     theirs = getattr(keras.applications, name)

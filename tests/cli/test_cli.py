@@ -150,6 +150,7 @@ def test_show_prints_the_papers_recipe(run):
     assert "The paper's recipe" not in out
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on(tmp_path):
     command = [sys.executable, "-m", "keras_cnn_classics", "train", "LeNet5", "--data", "digits"]
     command += ["--epochs", "3", "--batch-size", "16", "--augment", "affine", "--save-every", "3"]
@@ -174,6 +175,7 @@ def test_a_run_that_was_killed_goes_on(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_the_papers_recipe_with_auxiliary_classifiers(run, tmp_path):
     folder = tmp_path / "run"
     options = ["-o", "width=0.25", "--size", "96", "--scale", "0.001", "--batch-size", "16"]

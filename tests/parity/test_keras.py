@@ -30,7 +30,7 @@ def answers(model, x):
         *("ResNet50V2", slow("ResNet101V2"), slow("ResNet152V2")),
         *("DenseNet121", slow("DenseNet169"), slow("DenseNet201")),
         *("MobileNet", "MobileNetV2"),
-        *("InceptionV3", "InceptionResNetV2"),
+        *("InceptionV3", slow("InceptionResNetV2")),
     ],
 )
 def test_parity(name, include_top, tmp_path):
@@ -120,7 +120,7 @@ def test_efficientnet(name, side, gain, include_top, tmp_path):
     ("name", "side"),
     [
         *(("Xception", 299), slow("Xception", 128), ("Xception", 97)),
-        *(("NASNetMobile", 224), ("NASNetMobile", 97)),
+        *(slow("NASNetMobile", 224), ("NASNetMobile", 97)),
         *(slow("NASNetLarge", 331), slow("NASNetLarge", 64)),
     ],
 )
@@ -155,7 +155,7 @@ def test_names_of_a_fresh_process():
     assert [layer.name for layer in kcc.Xception(weights=None).layers if layer.weights] == named
 
 
-@pytest.mark.parametrize("name", ["InceptionV3", "InceptionResNetV2"])
+@pytest.mark.parametrize("name", ["InceptionV3", slow("InceptionResNetV2")])
 @pytest.mark.parametrize("shape", [slow((75, 75, 3)), (131, 106, 3)])
 def test_parity_of_numbered_layers_behind_others(name, shape, tmp_path):
     """Keras's numbers go on from those of layers that the process has made before."""

@@ -25,7 +25,7 @@ def answers(model, x=PIXELS):
     ("name", "side", "form"),
     [
         *(("MobileNet", 64, "keras"), ("EfficientNetB0", 64, "keras"), ("MobileNetV2", 97, "h5")),
-        *(("Xception", 97, "keras"), ("InceptionResNetV2", 97, "keras")),
+        *(("Xception", 97, "keras"), slow("InceptionResNetV2", 97, "keras")),
         *(slow(name, 64, "keras") for name in ("VGG16", "ResNet50", "ResNet50V2", "DenseNet121")),
         *(slow(name, 97, "keras") for name in ("NASNetMobile", "InceptionV3")),
         *(slow(name, 97, "keras") for name in ("MobileNetV2", "EfficientNetB0")),

@@ -147,7 +147,12 @@ class Kill(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param("fine-tuning", marks=pytest.mark.slow), "lwf", "joint"]
+    "name",
+    [
+        pytest.param("fine-tuning", marks=pytest.mark.slow),
+        "lwf",
+        pytest.param("joint", marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_run_goes_on_in_its_stage(name, tmp_path):
     def run(folder, kill=None):

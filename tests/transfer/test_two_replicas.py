@@ -34,7 +34,14 @@ MAKE = {
 }
 
 
-@pytest.mark.parametrize("name", MAKE)
+# They share their step with others.
+REPEATS = ("extraction", "duplicate", "rates by depth", "distillation, recorded")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in REPEATS else ()) for name in MAKE],
+)
 def test_weights_are_those_of_one_device(two_devices, name):
     weights, logs = [], []
     for strategy in (None, two_devices):
