@@ -251,6 +251,7 @@ def test_importing_is_light():
     assert shown.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 @needs_data
 def test_mnist(monkeypatch):
     options = {"data_dir": f"{DATA_DIR}/tfds", "batch_size": 1000, "download": False}

@@ -21,7 +21,7 @@ def answers(model, x):
     return keras.ops.convert_to_numpy(model(x, training=False))
 
 
-@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize("include_top", [True, slow(False)])
 @pytest.mark.parametrize(
     "name",
     [
@@ -96,7 +96,7 @@ def efficientnet(name, statistics=STD**2, gain=1.0, **kwargs):
         slow("EfficientNetB7", 128, 0.95),
     ],
 )
-@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize("include_top", [True, slow(False)])
 def test_efficientnet(name, side, gain, include_top, tmp_path):
     options = {"include_top": include_top, "input_shape": (side, side, 3)}
     options["classifier_activation"] = None
@@ -124,7 +124,7 @@ def test_efficientnet(name, side, gain, include_top, tmp_path):
         *(slow("NASNetLarge", 331), slow("NASNetLarge", 64)),
     ],
 )
-@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize("include_top", [True, slow(False)])
 def test_networks_with_counted_names(name, side, include_top, tmp_path):
     """Theirs is not the first of the process, so that its counters do not start at 0."""
     options = {"include_top": include_top, "input_shape": (side, side, 3)}
