@@ -239,7 +239,7 @@ def test_patience_ends_a_stage_and_the_next_one_begins(model, tmp_path):
         ((IMAGES[:, :6], LABELS), {}, "must have the shape"),
         ((IMAGES[:1], LABELS[:1]), {}, "too few images"),
         ((IMAGES, LABELS), {"epochs": 0}, "`epochs` must be"),
-        ((IMAGES, LABELS), {"epochs": 2}, "`epochs` must be more .* stage.*: 2. Received: 2"),
+        ((IMAGES, LABELS), {"epochs": 2}, "`epochs` must be more .* stage.*: 5. Received: 2"),
         ((IMAGES, LABELS), {"validation": 1.5}, "`validation` must be"),
         ((IMAGES, LABELS), {"validation": (IMAGES, LABELS + 1), "test": TEST}, "from 0 to 4"),
         ((IMAGES, LABELS), {"old_data": {"older": OLD}}, r"\['old'\].*\['older'\]"),
