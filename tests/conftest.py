@@ -41,9 +41,10 @@ def pytest_collection_modifyitems(config, items):
     import keras
 
     leave_graphs_as_they_are()
-    if keras.backend.backend() != "tensorflow":
+    backend = keras.backend.backend()
+    for marker, quick in (("slow_elsewhere", "tensorflow"), ("slow_compiled", "torch")):
         for one in items:
-            if one.get_closest_marker("slow_elsewhere"):
+            if backend != quick and one.get_closest_marker(marker):
                 one.add_marker(pytest.mark.slow)
     split = config.getoption("--two-devices")
     others = [one for one in items if ("two_devices" in one.fixturenames) != split]

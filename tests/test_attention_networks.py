@@ -130,7 +130,7 @@ def test_a_mask_of_zeros_leaves_half_as_much_again():
     np.testing.assert_allclose(weighed, 1.5 * trunk, rtol=1e-5)
 
 
-@pytest.mark.parametrize("side", [32, 45])
+@pytest.mark.parametrize("side", [pytest.param(32, marks=pytest.mark.slow), 45])
 def test_the_forms_of_residual_attention_differ(side):
     """pytorchcv's has the same weights, and other answers."""
     shape = (side, side, 3)

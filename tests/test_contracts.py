@@ -21,26 +21,32 @@ def named(check):
 NAMES = kcc.list_models()
 FIRST_OF_KIND = set({small_form(name): name for name in reversed(NAMES)}.values())
 FAMILIES = {kcc.get_builder(name).spec.family: name for name in reversed(NAMES)}
-# Checks of what blocks compute run on one network of each family, a training step on each kind of
-# small form; the others are of what all networks share, and run on some.
+# PyTorch compiles nothing and takes a third of the time, so most is checked there: what blocks
+# compute on one network of each family, a training step on each kind of small form, and what all
+# networks share on a few.
 OF_BLOCKS = ("names", "save_load", "data_formats", "aux")
-# Elsewhere those that compute on the backend will do, for the networks that have, together, all
-# layers that any has.
+FEW = ("lenet", "alexnet", "googlenet", "mobilenet_v2")
+# TensorFlow has what computes for those that have, together, all layers that any network has, and a
+# training step for those that have layers of their own, which are tested everywhere; JAX, which
+# compiles longest, for the few.
 COMPUTING = ("save_load", "gradients", "data_formats", "aux")
 DISTINCT = ("lenet", "alexnet", "googlenet", "resnet", "densenet", "resnext", "stochastic_depth")
 DISTINCT += ("xception", "senet", "mobilenet_v2", "efficientnet")
-# Of these a training step will do: they have layers of their own, which are tested everywhere.
 TRAINED = ("cbam", "self_attention", "dpn", "highway", "prelu_net", "deepface", "c3d")
-ELSEWHERE = keras.backend.backend() != "tensorflow"
+BACKEND = keras.backend.backend()
 
 
 def is_quick(name, check):
-    if ELSEWHERE:
-        families = DISTINCT + TRAINED if check == "gradients" else DISTINCT
-        return check in COMPUTING and name in {FAMILIES[family] for family in families}
-    if check == "gradients":
-        return name in FIRST_OF_KIND
-    return name in (FAMILIES.values() if check in OF_BLOCKS else map(FAMILIES.get, DISTINCT))
+    if BACKEND == "torch":
+        if check == "gradients":
+            return name in FIRST_OF_KIND
+        families = FAMILIES if check in OF_BLOCKS else FEW
+    elif check in COMPUTING:
+        families = DISTINCT if BACKEND == "tensorflow" else FEW
+        families += TRAINED if check == "gradients" else ()
+    else:
+        families = FEW if BACKEND == "tensorflow" else ()
+    return name in map(FAMILIES.get, families)
 
 
 def pairs(checks, quick):
@@ -57,7 +63,7 @@ def pairs(checks, quick):
 
 
 def is_quick_in_full(name, check):
-    return not ELSEWHERE and (check != "features" or name in FAMILIES.values())
+    return BACKEND == "tensorflow" and (check != "features" or name in FAMILIES.values())
 
 
 @pytest.mark.parametrize(("name", "check"), pairs(contracts.FULL, is_quick_in_full))
@@ -76,6 +82,7 @@ HARD = [
 ]
 
 
+@pytest.mark.slow_elsewhere
 @pytest.mark.parametrize("name", HARD)
 def test_the_smallest_image_leaves_one_cell(name):
     builder = kcc.get_builder(name)

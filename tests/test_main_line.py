@@ -230,7 +230,10 @@ def test_both_ways_of_the_first_block_start_from_activated_maps():
     ("name", "options", "params", "macs"),
     [
         ("ResNet164V2", {"stride_in": "3x3"}, 1_703_258, 247_646_720),
-        ("ResNet1001V2", {"stride_in": "3x3"}, 10_327_706, 1_490_995_712),
+        pytest.param(
+            *("ResNet1001V2", {"stride_in": "3x3"}, 10_327_706, 1_490_995_712),
+            marks=pytest.mark.slow,
+        ),
         ("ResNet200V2", {"first_inside": True}, 64_666_280, 14_776_270_848),
     ],
 )
@@ -358,7 +361,7 @@ def test_options_of_the_efficientnets(options, words):
         *(("NASNetLarge", {"edge_zeros": which}) for which in ("average", "none")),
     ],
 )
-@pytest.mark.parametrize("side", [80, 75])
+@pytest.mark.parametrize("side", [pytest.param(80, marks=pytest.mark.slow), 75])
 def test_images_of_unknown_size_are_padded_by_their_own(name, options, side):
     builder = kcc.get_builder(name)
     kwargs = {"include_top": False, **builder.spec.tiny, **options}
@@ -408,7 +411,7 @@ def test_cells_of_nasnet():
         kcc.NASNetMobile(edge_zeros="max", weights=None)
 
 
-@pytest.mark.parametrize("side", [64, 67])
+@pytest.mark.parametrize("side", [pytest.param(64, marks=pytest.mark.slow), 67])
 @pytest.mark.parametrize(
     ("edge_zeros", "in_maxima", "in_averages"),
     [("all", True, True), ("average", False, True), ("none", False, False)],

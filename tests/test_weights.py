@@ -188,6 +188,7 @@ def test_a_network_with_the_same_weights_but_other_layers(tmp_path):
 RESNET = {"depths": (1, 1, 1, 1), "width": 16}
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("form", ["keras", "h5"])
 @pytest.mark.parametrize(
     ("saved", "loaded", "options", "other", "words"),
@@ -217,7 +218,7 @@ RESNET = {"depths": (1, 1, 1, 1), "width": 16}
         ),
     ],
 )
-@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize("include_top", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_networks_that_only_their_configurations_tell_apart(
     saved, loaded, options, other, words, form, include_top, tmp_path
 ):
@@ -271,6 +272,7 @@ def test_a_trunk_takes_its_weights_from_a_whole_saved_model(vgg11, pooling, tmp_
         kcc.VGG11(**TINY, include_top=False, weights=tmp_path / "vgg13.keras")
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("form", ["weights.h5", "keras", "h5"])
 @pytest.mark.parametrize(
     "name",
@@ -304,6 +306,7 @@ def test_a_prefix_does_not_come_between_a_network_and_its_file(vgg11, form, tmp_
             np.testing.assert_array_equal(run(model), run(expected))
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("form", ["weights.h5", "keras", "h5"])
 @pytest.mark.parametrize(("name", "aux"), [("EfficientNetB0", False), ("GoogLeNet", True)])
 def test_a_prefix_of_layers_that_count_by_their_names(name, aux, form, tmp_path):
@@ -439,6 +442,7 @@ def test_arguments_that_do_not_fit_are_refused_before_a_download(published, tmp_
 AUXILIARY = {"width": 0.25, "classes": 5, "input_shape": (32, 32, 3)}
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("form", ["weights.h5", "keras", "h5"])
 def test_auxiliary_classifiers_are_left_out_where_the_network_has_none(form, tmp_path):
     """The parity tests do the same with checkpoints of PyTorch."""
@@ -457,6 +461,7 @@ def test_auxiliary_classifiers_are_left_out_where_the_network_has_none(form, tmp
     np.testing.assert_allclose(alone, expected["predictions"], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow_compiled
 def test_auxiliary_classifiers_are_not_made_up(tmp_path):
     kcc.GoogLeNetBN(**AUXILIARY, weights=None).save_weights(tmp_path / "plain.weights.h5")
     with pytest.raises(ValueError, match="missing layers aux1_conv"):

@@ -58,6 +58,7 @@ def test_more_channels_repeat_the_kernels(saved, channels):
     np.testing.assert_array_equal(other.layers[1].get_weights()[1], bias)
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("name", ["EfficientNetB0", "MobileNet", "InceptionV3", "ResNet50V2"])
 def test_grey_images_for_networks_that_prepare_or_pad_them(name, tmp_path):
     builder, path = kcc.get_builder(name), tmp_path / "saved.weights.h5"
@@ -106,6 +107,7 @@ def test_preparing_images_inside(name, tmp_path):
         np.testing.assert_array_equal(model_preprocessing(model)(x), x)
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("form", ["weights.h5", "keras", "h5"])
 def test_files_with_and_without_it_go_with_both(form, tmp_path):
     path, options = tmp_path / f"saved.{form}", {**TINY, "classifier_activation": None}
@@ -275,6 +277,7 @@ def test_all_that_fits_is_no_warning(saved, caplog):
     assert not caplog.records
 
 
+@pytest.mark.slow_compiled
 def test_auxiliary_classifiers_may_start_afresh(tmp_path, caplog):
     options = {"width": 0.25, "classes": 5, "input_shape": (32, 32, 3)}
     kcc.GoogLeNetBN(**options, weights=None).save_weights(tmp_path / "plain.weights.h5")
@@ -611,6 +614,7 @@ def test_published_weights_of_a_network_that_prepares_images_itself(publish, tmp
         np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
 
 
+@pytest.mark.slow_compiled
 def test_auxiliary_classifiers_of_published_weights(publish, tmp_path, caplog):
     from keras_cnn_classics.applications import googlenet
 
@@ -637,6 +641,7 @@ def test_auxiliary_classifiers_of_published_weights(publish, tmp_path, caplog):
     )
 
 
+@pytest.mark.slow_compiled
 def test_auxiliary_classifiers_that_are_not_published_start_afresh(publish, tmp_path, caplog):
     from keras_cnn_classics.applications import googlenet
 
@@ -782,6 +787,7 @@ def test_every_family_with_names_is_here(tmp_path):
     ]
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("name", TORCH_FORMS)
 def test_to_pytorchs_layout_and_back(name, tmp_path):
     builder, path = kcc.get_builder(name), tmp_path / "ours.safetensors"

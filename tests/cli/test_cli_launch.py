@@ -78,9 +78,11 @@ def test_a_dead_worker_restarts_all(script):
     ("body", "code", "runs"),
     [
         ("sys.exit(3 * rank)", 3, 2),  # at once, twice in the same way
-        ("sys.exit(2)", 2, 1),  # wrong usage
-        ("sys.exit(3 + restarts)", 5, 3),  # each time in another way, up to --restarts
-        ("os.kill(os.getpid(), 9)", 137, 2),
+        pytest.param("sys.exit(2)", 2, 1, marks=pytest.mark.slow),  # wrong usage
+        pytest.param(
+            "sys.exit(3 + restarts)", 5, 3, marks=pytest.mark.slow
+        ),  # each time in another way, up to --restarts
+        pytest.param("os.kill(os.getpid(), 9)", 137, 2, marks=pytest.mark.slow),
     ],
 )
 def test_a_job_that_cannot_work_is_given_up(script, body, code, runs):

@@ -40,10 +40,10 @@ def crop(height, width):
     [
         ("inception_v3", "InceptionV3", (299, 299), {"scale": True, "count_padding": True}),
         slow("inception_v3", "InceptionV3", (131, 106), {"scale": True, "count_padding": True}),
-        ("inception_v4", "InceptionV4", (299, 299), {}),
+        slow("inception_v4", "InceptionV4", (299, 299), {}),
         ("inception_v4", "InceptionV4", (131, 106), {}),
-        ("inception_resnet_v2", "InceptionResNetV2", (299, 299), {"scale": True}),
-        slow("inception_resnet_v2", "InceptionResNetV2", (131, 106), {"scale": True}),
+        slow("inception_resnet_v2", "InceptionResNetV2", (299, 299), {"scale": True}),
+        ("inception_resnet_v2", "InceptionResNetV2", (131, 106), {"scale": True}),
     ],
 )
 def test_timm_inceptions(theirs, ours, size, options, tmp_path):
@@ -51,7 +51,7 @@ def test_timm_inceptions(theirs, ours, size, options, tmp_path):
     compare(module, ours, tmp_path, **options, **crop(*size))
 
 
-@pytest.mark.parametrize("aux", [True, False])
+@pytest.mark.parametrize("aux", [True, slow(False)])
 def test_auxiliary_classifier_of_inception_v3(aux, tmp_path):
     """Under torchvision's names, which timm has kept, for a model with and without it."""
     module = randomize(timm.create_model("inception_v3", aux_logits=True))
@@ -70,7 +70,7 @@ def test_auxiliary_classifier_of_inception_v3(aux, tmp_path):
     )
 
 
-@pytest.mark.parametrize("ones", [True, False])
+@pytest.mark.parametrize("ones", [slow(True), False])
 def test_scales_of_one(ones, tmp_path):
     """Networks that came from TensorFlow have scales of 1, and load where there are none."""
     module = randomize(timm.create_model("inception_v3"))
@@ -92,10 +92,10 @@ def test_scales_of_one(ones, tmp_path):
 @pytest.mark.parametrize(
     ("theirs", "ours", "size"),
     [
-        ("bninception", "BNInception", (224, 224)),
+        slow("bninception", "BNInception", (224, 224)),
         ("bninception", "BNInception", (225, 223)),
-        ("inceptionresnetv1", "InceptionResNetV1", (299, 299)),
-        slow("inceptionresnetv1", "InceptionResNetV1", (131, 106)),
+        slow("inceptionresnetv1", "InceptionResNetV1", (299, 299)),
+        ("inceptionresnetv1", "InceptionResNetV1", (131, 106)),
     ],
 )
 def test_pytorchcv(theirs, ours, size, tmp_path):
@@ -199,8 +199,8 @@ class TorchvisionGoogLeNet(torch.nn.Module):
 @pytest.mark.parametrize(
     ("size", "aux"),
     [
-        *(((224, 224), True), ((131, 106), True), ((45, 38), True)),
-        *(((224, 224), False), slow((131, 106), False), slow((45, 38), False)),
+        *(((224, 224), True), slow((131, 106), True), ((45, 38), True)),
+        *(slow((224, 224), False), slow((131, 106), False), slow((45, 38), False)),
     ],
 )
 def test_torchvisions_googlenet(size, aux, tmp_path):

@@ -120,7 +120,7 @@ def test_efficientnet(name, side, gain, include_top, tmp_path):
     ("name", "side"),
     [
         *(("Xception", 299), slow("Xception", 128), ("Xception", 97)),
-        *(slow("NASNetMobile", 224), ("NASNetMobile", 97)),
+        *(slow("NASNetMobile", 224), slow("NASNetMobile", 97)),
         *(slow("NASNetLarge", 331), slow("NASNetLarge", 64)),
     ],
 )

@@ -24,7 +24,11 @@ def answers(model, x=PIXELS):
 @pytest.mark.parametrize(
     ("name", "side", "form"),
     [
-        *(("MobileNet", 64, "keras"), ("EfficientNetB0", 64, "keras"), ("MobileNetV2", 97, "h5")),
+        *(
+            ("MobileNet", 64, "keras"),
+            slow("EfficientNetB0", 64, "keras"),
+            ("MobileNetV2", 97, "h5"),
+        ),
         *(("Xception", 97, "keras"), slow("InceptionResNetV2", 97, "keras")),
         *(slow(name, 64, "keras") for name in ("VGG16", "ResNet50", "ResNet50V2", "DenseNet121")),
         *(slow(name, 97, "keras") for name in ("NASNetMobile", "InceptionV3")),
@@ -90,7 +94,7 @@ def test_the_hosted_efficientnets(hosted, monkeypatch, tmp_path, caplog):
     assert "keep that" not in caplog.text
 
 
-@pytest.mark.parametrize("form", ["keras", slow("h5"), slow("weights.h5"), "hosted.h5"])
+@pytest.mark.parametrize("form", [slow("keras"), slow("h5"), slow("weights.h5"), "hosted.h5"])
 def test_other_statistics(form, tmp_path, caplog):
     path = tmp_path / f"theirs.{form}"
     theirs = efficientnet(np.array([0.5, 0.25, 0.75]), np.array([0.04, 0.09, 0.16]))
@@ -184,12 +188,12 @@ def test_the_hosted_resnexts(fixed, tmp_path):
 @pytest.mark.parametrize(
     ("name", "old"),
     [
-        ("ResNet50", {"predictions": "probs"}),
+        slow("ResNet50", {"predictions": "probs"}),
         (
             "DenseNet121",
             {"predictions": "fc1000", "conv1_conv": "conv1/conv", "conv1_bn": "conv1/bn"},
         ),
-        ("MobileNetV2", {"predictions": "Logits"}),
+        slow("MobileNetV2", {"predictions": "Logits"}),
     ],
 )
 def test_names_of_old_hosted_files(name, old, tmp_path):
@@ -220,7 +224,7 @@ def test_names_of_old_hosted_files(name, old, tmp_path):
         *map(slow, ("DenseNet169", "DenseNet201", "EfficientNetB4", "EfficientNetB7")),
     ],
 )
-@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize("include_top", [True, slow(False)])
 def test_layers_have_keras_order(name, include_top):
     """By which Keras loads its published files, and we do where their names are not ours."""
     keras.backend.clear_session()

@@ -32,13 +32,13 @@ GAIN = 0.8  # with 1, the large ones of timm differ from themselves in float64 b
 @pytest.mark.parametrize(
     ("module", "theirs", "ours", "options"),
     [
-        ("preresnet", "preresnet200b", "ResNet200V2", PYTORCHCV),
+        slow("preresnet", "preresnet200b", "ResNet200V2", PYTORCHCV),
         slow("preresnet", "preresnet200", "ResNet200V2", {"first_inside": True}),
         ("preresnet_cifar", "preresnet110_cifar10", "ResNet110V2", PYTORCHCV),
-        ("preresnet_cifar", "preresnet164bn_cifar10", "ResNet164V2", PYTORCHCV),
+        slow("preresnet_cifar", "preresnet164bn_cifar10", "ResNet164V2", PYTORCHCV),
         slow("preresnet_cifar", "preresnet1001_cifar10", "ResNet1001V2", PYTORCHCV),
-        ("wrn_cifar", "wrn28_10_cifar10", "WideResNet28_10", {}),
-        slow("wrn_cifar", "wrn16_10_cifar10", "WideResNet16_10", {}),
+        slow("wrn_cifar", "wrn28_10_cifar10", "WideResNet28_10", {}),
+        ("wrn_cifar", "wrn16_10_cifar10", "WideResNet16_10", {}),
         slow("wrn_cifar", "wrn40_8_cifar10", "WideResNet40_8", {}),
         ("resnet_cifar", "resnet20_cifar10", "ResNet20", {"shortcut": "B"}),
         slow("resnet_cifar", "resnet110_cifar10", "ResNet110", {"shortcut": "B"}),
@@ -72,7 +72,7 @@ def test_timm_squeeze_and_excitation(theirs, ours, options, tmp_path):
         slow("legacy_seresnet101", "SEResNet101"),
         slow("legacy_seresnet152", "SEResNet152"),
         slow("legacy_seresnext101_32x4d", "SEResNeXt101_32x4d"),
-        ("legacy_senet154", "SENet154"),
+        slow("legacy_senet154", "SENet154"),
     ],
 )
 def test_timm_large_squeeze_and_excitation(theirs, ours, tmp_path):
@@ -260,9 +260,9 @@ def identity_mappings(x, ours, depths, kernels):
     ("name", "depths", "kernels", "gain"),
     [
         ("ResNet110V2", (18, 18, 18), (3, 3), 1.0),
-        ("ResNet164V2", (18, 18, 18), (1, 3, 1), 1.0),
+        slow("ResNet164V2", (18, 18, 18), (1, 3, 1), 1.0),
         slow("ResNet1001V2", (111, 111, 111), (1, 3, 1), 0.6),  # with 1 its numbers overflow
-        ("ResNet200V2", (3, 24, 36, 3), (1, 3, 1), 1.0),
+        slow("ResNet200V2", (3, 24, 36, 3), (1, 3, 1), 1.0),
     ],
 )
 def test_identity_mappings(name, depths, kernels, gain):

@@ -63,7 +63,7 @@ SMALL = PREPARED | {"input_shape": (96, 96, 3)}
         slow("resnext101_32x4d", "ResNeXt101_32x4d", {}),
         slow("resnext101_32x8d", "ResNeXt101_32x8d", {}),
         slow("resnext101_64x4d", "ResNeXt101_64x4d", {}),
-        ("wide_resnet50_2", "WideResNet50_2", {}),
+        slow("wide_resnet50_2", "WideResNet50_2", {}),
         slow("wide_resnet101_2", "WideResNet101_2", {}),
         ("densenet121", "DenseNet121", {}),
         slow("densenet161", "DenseNet161", {}),
@@ -285,7 +285,7 @@ def test_squeezenet(name, first, column, side, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "make"), [("AlexNetOWT", torchvision_alexnet), ("VGG11BN", torchvision_vgg11_bn)]
+    ("name", "make"), [("AlexNetOWT", torchvision_alexnet), slow("VGG11BN", torchvision_vgg11_bn)]
 )
 def test_torchvision_layout(name, make, tmp_path):
     module = randomize(make())
@@ -372,7 +372,7 @@ def test_zfnet(name, maps):
 @pytest.mark.parametrize(
     ("file", "theirs", "ours"),
     [
-        ("alexnet", "alexnet", "AlexNetSingle"),
+        slow("alexnet", "alexnet", "AlexNetSingle"),
         ("zfnet", "zfnet", "ZFNet"),
         slow("zfnet", "zfnetb", "ZFNetWide"),
     ],

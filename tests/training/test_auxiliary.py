@@ -136,6 +136,7 @@ def test_a_weight_of_zero_leaves_the_classifier_alone():
     assert moved == {"predictions": True, "aux1": True, "aux2": False}
 
 
+@pytest.mark.slow_compiled
 def test_a_run_from_a_file_goes_on(tmp_path):
     model, callback = compiled(0.1, SmoothedCrossentropy(0.2), schedule="linear")
     whole = fit(model, callback, shuffle=False)
@@ -169,6 +170,7 @@ def test_without_auxiliary(tmp_path):
     np.testing.assert_array_equal(copy.predict(IMAGES, verbose=0), wanted)
 
 
+@pytest.mark.slow_compiled
 def test_googlenet(tmp_path):
     options = {"weights": None, "width": 0.25, "classes": 4, "input_shape": (80, 80, 3)}
     model = with_auxiliary_targets(kcc.GoogLeNet(aux=True, **options))
@@ -214,6 +216,7 @@ def test_errors():
             fit(model, AuxiliaryLossWeights(model))
 
 
+@pytest.mark.slow_compiled
 def test_auxiliary_classifiers_act_on_a_real_run():
     """With a dead main path, only they can teach the layers below."""
     data = kcc.data.load("digits", batch_size=256, image_size=8, preprocess=None, seed=0)

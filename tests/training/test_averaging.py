@@ -27,6 +27,7 @@ class Record(keras.callbacks.Callback):
         self.tested.append([w.copy() for w in self.model.get_weights()])
 
 
+@pytest.mark.slow_compiled
 def test_a_second_fit_begins_afresh():
     x = np.ones((4, 1), "float32")
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
@@ -131,6 +132,7 @@ def test_validation_sees_the_average_and_training_does_not(validate):
     _same(record.tested[0], _mean(record.trained[:6]) if validate else record.trained[5])
 
 
+@pytest.mark.slow_compiled
 def test_a_restart_goes_on_with_the_average():
     net, whole = _net(), WeightAveraging(decay=0.8, start_step=2, every=3)
     start = net.get_weights()

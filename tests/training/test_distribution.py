@@ -91,7 +91,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.slow if case in ("clipnorm", "loss-scale") else ())
+        for case in CASES
+    ],
+)
 def test_training_equals_that_of_one_device(two_devices, images, case):
     optimizer, options = CASES[case]
     if case == "groups" and not hasattr(optimizers, "MultiOptimizer"):

@@ -207,6 +207,7 @@ def fitted(**settings):
     return model.get_weights(), optimizer, stopping
 
 
+@pytest.mark.slow_compiled
 def test_best_weights_on_disk(tmp_path):
     path = tmp_path / "new" / "best.weights.h5"
     weights, optimizer, stopping = fitted(best_weights_path=path)

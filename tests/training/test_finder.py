@@ -35,6 +35,7 @@ def _state(net):
     return [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("rate", [0.01, StepDecay(0.01, [3])], ids=["number", "schedule"])
 def test_it_finds_a_rate_and_leaves_no_trace(rate, tmp_path):
     net, twin = _net(rate), _net(rate)

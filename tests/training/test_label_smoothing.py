@@ -121,6 +121,7 @@ def test_one_epoch():
     assert history["label_smoothing"] == pytest.approx([0.4])
 
 
+@pytest.mark.slow_compiled
 def test_every_output_has_its_own():
     same, other = SmoothedCrossentropy(0.4, True), SmoothedCrossentropy(0.2, True)
     model = dense({"a": same, "b": other, "c": same}, outputs=3)
@@ -133,6 +134,7 @@ def test_every_output_has_its_own():
     assert (float(same.epsilon), float(other.epsilon)) == (0.0, 0.5)
 
 
+@pytest.mark.slow_compiled
 def test_a_run_from_a_file_goes_on(tmp_path):
     whole = fit(dense(SmoothedCrossentropy(0.8, True)), LabelSmoothing(schedule="linear"))
     callback = LabelSmoothing(schedule="linear")

@@ -110,6 +110,7 @@ def test_each_group_moves_by_its_factor(rate, factors, expected):
         assert moves[name] == pytest.approx(plain[name] * factor, rel=1e-4)
 
 
+@pytest.mark.slow_compiled
 @needs_groups
 def test_groups_are_saved_with_the_model(tmp_path):
     model = _net()
@@ -191,6 +192,7 @@ def test_no_import_depends_on_private_modules_of_keras():
             assert not any(name.startswith("keras.src") for name in names), file
 
 
+@pytest.mark.slow_compiled
 def test_optimizers_and_schedules_load_where_nothing_was_imported(tmp_path):
     model = _net()
     model.compile(RMSpropTF1(WarmUp(StepDecay(0.1, [3]), 5)), "mse")

@@ -40,6 +40,7 @@ def network(pool=None):
     )
 
 
+@pytest.mark.slow_compiled
 def test_the_errors_fall_and_only_what_learned_is_handed_over():
     images, model = digits(), network()
     before = {layer.name: layer.get_weights() for layer in model.layers}
@@ -199,6 +200,7 @@ def test_the_noise_sets_to_zero_and_the_target_has_none():
     np.testing.assert_array_equal(array(autoencoder(x, training=False)), x)
 
 
+@pytest.mark.slow_compiled
 def test_labels_of_a_data_set_are_ignored():
     batches = [(digits(32), np.zeros(32)), (digits(32), np.ones(32))]
 

@@ -186,6 +186,7 @@ def test_every_recipe_trains(name):
     assert rms <= 0.1001 or not one.filter_rms
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("name", ["VGG11", "VGG16"])
 def test_vgg_begins_with_a_loss_that_can_be_trained(name):
     model = kcc.build(name, weights=None, classes=10, input_shape=(32, 32, 3))
@@ -222,6 +223,7 @@ def test_options_for_the_data():
     assert one["batch_size"] == 256
 
 
+@pytest.mark.slow_compiled
 def test_auxiliary_classifiers():
     model = training.with_auxiliary_targets(
         kcc.build("GoogLeNet", weights=None, aux=True, classes=3, **kcc.GoogLeNet.spec.tiny)

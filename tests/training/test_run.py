@@ -88,6 +88,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow_compiled
 def test_the_test_split_is_asked_about_the_best_network(digits, tmp_path, monkeypatch):
     model = relu_lenet()
     model.compile("adam", loss_for(model), metrics=["accuracy"])
@@ -115,6 +116,7 @@ def test_a_diverged_run(digits, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow_compiled
 def test_a_run_replaces_another_only_when_asked(digits, tmp_path):
     run.train(relu_lenet(), digits, SETTINGS, tmp_path / "run", verbose=0)
     with pytest.raises(FileExistsError, match="holds a run already"):
@@ -124,6 +126,7 @@ def test_a_run_replaces_another_only_when_asked(digits, tmp_path):
     assert not events & set((tmp_path / "run").rglob("events*"))
 
 
+@pytest.mark.slow_compiled
 def test_an_interruption_of_the_closing_test(digits, tmp_path, monkeypatch):
     model = relu_lenet()
 
@@ -177,6 +180,7 @@ def test_labels_without_an_output(digits):
         run.check_classes(kcc.LeNet5(classes=7), digits)
 
 
+@pytest.mark.slow_compiled
 def test_a_killed_run_goes_on(digits, tmp_path, monkeypatch):
     settings = dataclasses.replace(SETTINGS, epochs=3)
     options = {"verbose": 0, "save_freq": 5}
@@ -214,6 +218,7 @@ def test_a_killed_run_goes_on(digits, tmp_path, monkeypatch):
     np.testing.assert_array_equal(model.get_weights()[0], nets[0].get_weights()[0])
 
 
+@pytest.mark.slow_compiled
 def test_a_checkpoint_has_the_average(digits, tmp_path):
     settings = dataclasses.replace(SETTINGS, average="polyak")
     summary = run.train(relu_lenet(), digits, settings, tmp_path, verbose=0)

@@ -204,6 +204,7 @@ print("equal")
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of tf.distribute")
+@pytest.mark.slow
 def test_two_replicas_are_one_device():
     """A process of its own, as one CPU is split in two before TensorFlow starts."""
     done = subprocess.run(

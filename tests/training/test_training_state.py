@@ -128,6 +128,7 @@ def test_goes_on_bit_by_bit(tmp_path, whole, kill, save_freq, resumed):
     assert_same(again, whole)
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("kill", [Kill(1, 4), pytest.param(Kill(2), marks=pytest.mark.slow)])
 def test_arrays_that_keras_shuffles(tmp_path, kill):
     whole = run(tmp_path / "whole", shuffle=True)
@@ -136,6 +137,7 @@ def test_arrays_that_keras_shuffles(tmp_path, kill):
     assert_same(run(tmp_path / "part", save_freq=2, shuffle=True), whole)
 
 
+@pytest.mark.slow_compiled
 def test_killed_twice(tmp_path, whole):
     for kill in (Kill(1, 2), Kill(3, 1)):
         with pytest.raises(Killed):
@@ -162,6 +164,7 @@ def test_several_steps_in_one_call(tmp_path):
     assert_same(again, whole)
 
 
+@pytest.mark.slow_compiled
 def test_a_run_that_is_over_stays_as_it_is(tmp_path, whole):
     first = run(tmp_path)
     again = run(tmp_path)
@@ -171,6 +174,7 @@ def test_a_run_that_is_over_stays_as_it_is(tmp_path, whole):
     assert longer[0].history.epoch == list(range(7))
 
 
+@pytest.mark.slow_compiled
 def test_a_run_that_was_stopped_stays_stopped(tmp_path):
     def stopped():
         model = network()
@@ -187,12 +191,14 @@ def test_a_run_that_was_stopped_stays_stopped(tmp_path):
     assert_same(first, again)
 
 
+@pytest.mark.slow_compiled
 def test_the_next_fit_begins_at_its_beginning(tmp_path):
     model, _ = run(tmp_path)
     model, _ = run(tmp_path)
     assert model.fit(X, Y, epochs=2, verbose=0).epoch == [0, 1]
 
 
+@pytest.mark.slow_compiled
 def test_random_numbers_of_a_shuffle_by_numpy(tmp_path):
     class Shuffled(keras.utils.PyDataset):
         """Draws its order from NumPy and Python when an epoch begins."""
@@ -232,6 +238,7 @@ class Data:
         self.sought.append((epoch, step, hold))
 
 
+@pytest.mark.slow_compiled
 def test_data_are_told_where_to_begin(tmp_path):
     for kill in (Kill(1, 3), None):
         data = Data()
@@ -244,6 +251,7 @@ def test_data_are_told_where_to_begin(tmp_path):
     assert data.sought == [(1, 2, True), (2, 0, True), (3, 0, False)]
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize(
     "damage",
     ["cut", "altered", *(pytest.param(one, marks=pytest.mark.slow) for one in ("empty", "html"))],
@@ -271,6 +279,7 @@ def test_all_states_damaged(tmp_path):
         run(tmp_path)
 
 
+@pytest.mark.slow_compiled
 def test_only_two_states_are_kept_and_nothing_else(tmp_path):
     run(tmp_path, save_freq=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -279,6 +288,7 @@ def test_only_two_states_are_kept_and_nothing_else(tmp_path):
     ]
 
 
+@pytest.mark.slow_compiled
 def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch, caplog):
     def fail(path, state):
         raise OSError(28, "No space left on device")
@@ -290,6 +300,7 @@ def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch, caplog):
     assert "No space left on device" in caplog.text
 
 
+@pytest.mark.slow_compiled
 def test_another_model_is_refused_and_not_changed(tmp_path):
     run(tmp_path, epochs=1)
     other = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, activation="softmax")])
@@ -301,6 +312,7 @@ def test_another_model_is_refused_and_not_changed(tmp_path):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow_compiled
 def test_other_callbacks_are_refused(tmp_path):
     run(tmp_path, epochs=1)
     with pytest.raises(ValueError, match=r"run with the callbacks.*Received: \[\]"):
@@ -312,6 +324,7 @@ def test_it_must_be_the_last(tmp_path):
         network().fit(X, Y, verbose=0, callbacks=[TrainingState(tmp_path), FiniteLoss()])
 
 
+@pytest.mark.slow_compiled
 def test_callbacks_of_a_fit_that_failed_do_not_count(tmp_path):
     model = network()
     with pytest.raises(Killed):
@@ -348,6 +361,7 @@ class Interrupt(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize(
     ("place", "resumed"),
     [
@@ -388,6 +402,7 @@ def test_ctrl_c_in_the_middle_of_a_step(tmp_path, whole):
     assert_same(run(tmp_path), whole)
 
 
+@pytest.mark.slow_compiled
 def test_a_state_within_an_epoch_that_is_shorter_now(tmp_path):
     with pytest.raises(Killed):
         run(tmp_path, Kill(1, 4), save_freq=1)
@@ -396,6 +411,7 @@ def test_a_state_within_an_epoch_that_is_shorter_now(tmp_path):
 
 
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras has it not on PyTorch")
+@pytest.mark.slow
 def test_the_last_call_has_fewer_steps(tmp_path):
     def compiled():
         model = network()
@@ -410,6 +426,7 @@ def test_the_last_call_has_fewer_steps(tmp_path):
     assert_same(again, whole)
 
 
+@pytest.mark.slow_compiled
 def test_what_a_killed_process_has_left_half_written_is_taken_away(tmp_path):
     left = tmp_path / ".writing-1-epoch-0001-step-0000000.npz"
     left.write_bytes(b"half")
@@ -417,6 +434,7 @@ def test_what_a_killed_process_has_left_half_written_is_taken_away(tmp_path):
     assert not left.exists()
 
 
+@pytest.mark.slow_compiled
 def test_ctrl_c_after_a_fit_that_failed_is_pythons_own(tmp_path):
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(Killed):
@@ -426,6 +444,7 @@ def test_ctrl_c_after_a_fit_that_failed_is_pythons_own(tmp_path):
     assert signal.getsignal(signal.SIGINT) is handler
 
 
+@pytest.mark.slow_compiled
 def test_training_in_a_thread(tmp_path):
     seen = []
     thread = threading.Thread(target=lambda: seen.append(run(tmp_path, epochs=1)))
@@ -447,6 +466,7 @@ def test_a_loss_that_is_not_finite(tmp_path):
     assert state.latest.name == "epoch-0000-step-0000002.npz"
 
 
+@pytest.mark.slow_compiled
 def test_weights_that_are_not_finite_are_no_good_state(tmp_path, caplog):
     model = network()
 
@@ -461,6 +481,7 @@ def test_weights_that_are_not_finite_are_no_good_state(tmp_path, caplog):
     assert "not finite" in caplog.text
 
 
+@pytest.mark.slow_compiled
 def test_a_loss_that_is_looked_at_now_and_then():
     x = X.copy()
     x[10] = np.nan
@@ -510,6 +531,7 @@ def test_a_snapshot_keeps_every_bit(tmp_path):
     assert back["arrays"]["none"] is None
 
 
+@pytest.mark.slow_compiled
 def test_no_flipped_bit_goes_unseen(tmp_path):
     path = tmp_path / "a.npz"
     state = {"array": RNG.normal(size=50), "number": 0.5}
@@ -551,7 +573,7 @@ np.savez(sys.argv[2], *model.get_weights(), history=repr(model.history.history))
 """
 
 
-@pytest.mark.slow_elsewhere
+@pytest.mark.slow
 def test_sigkill(tmp_path, whole):
     """A process that is killed at some moment, as the system does it, twice."""
     command = [sys.executable, "-c", textwrap.dedent(SCRIPT), tmp_path / "run", tmp_path / "w.npz"]

@@ -86,6 +86,7 @@ def digits_network():
     return model, images[old], images[~old]
 
 
+@pytest.mark.slow_compiled
 def test_similarity_puts_images_in_their_order():
     model, old, new = digits_network()
     noise = np.random.default_rng(0).random((400, 8, 8, 1)).astype("float32")

@@ -111,6 +111,7 @@ def test_what_the_methods_must_cost_and_keep(whole, model):
     assert all(0 < row.prediction_ms < 1000 for row in table.rows)
 
 
+@pytest.mark.slow_compiled
 def test_the_table_as_csv_markdown_rich_and_picture(whole, tmp_path):
     table, _ = whole
     table.to_csv(tmp_path / "table.csv")
@@ -139,6 +140,7 @@ def test_the_table_as_csv_markdown_rich_and_picture(whole, tmp_path):
     ]
 
 
+@pytest.mark.slow_compiled
 def test_what_is_done_is_not_done_again_and_more_seeds_are_added(whole, model, data, monkeypatch):
     table, folder = whole
 
@@ -173,6 +175,7 @@ def test_what_the_folder_has_of_other_methods_comes_along(whole, model, data):
     assert "fine_tuning" not in [row.method for row in again.rows]
 
 
+@pytest.mark.slow_compiled
 def test_a_folder_that_somebody_has_changed(whole, model, data, tmp_path):
     methods = ["fine_tuning"]
 
@@ -227,6 +230,7 @@ def test_a_folder_of_another_comparison_is_refused(whole, model, data, change, s
     assert (folder / "settings.json").read_text() == before
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize(
     "method",
     ["learning_without_forgetting", pytest.param("feature_extraction", marks=pytest.mark.slow)],
@@ -273,6 +277,7 @@ def test_a_comparison_that_was_interrupted_goes_on(model, data, tmp_path, monkey
     assert not list(tmp_path.rglob("state-*"))
 
 
+@pytest.mark.slow_compiled
 def test_without_old_data(model, data):
     table = transfer.compare(
         model, None, data[1], seeds=1, **{**SETTINGS, "epochs": 1, "warmup_epochs": 0}
@@ -285,6 +290,7 @@ def test_without_old_data(model, data):
         table.plot()
 
 
+@pytest.mark.slow_compiled
 def test_options_of_a_method_are_heeded(model, data, monkeypatch):
     made = []
 
@@ -324,6 +330,7 @@ def test_the_model_and_the_random_state_stay_as_they_are(model, data):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow_compiled
 def test_what_data_load_gives(tmp_path):
     from keras_cnn_classics import data
 

@@ -67,6 +67,7 @@ def test_the_loss_by_hand(how, squared):
     assert loss_of(made(), X) == pytest.approx(soft.mean() + penalty, rel=1e-4)
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("mean", ["probabilities", "logits"])
 def test_an_ensemble(mean):
     teachers = [network(seed=1), network(seed=2, activation=None)]
@@ -82,6 +83,7 @@ def test_an_ensemble(mean):
     assert loss_of(made, X, Y) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("mean", ["probabilities", "logits"])
 @pytest.mark.parametrize("how", ["recorded", "live"])
 def test_steps_by_an_ensemble_by_hand(mean, how):
@@ -128,6 +130,7 @@ def test_several_labels_at_once():
     assert loss_of(made, X, labels) == pytest.approx((soft + hard).mean() / 2, rel=1e-3)
 
 
+@pytest.mark.slow_compiled
 def test_a_teacher_of_another_size():
     teacher, small = network(), student(size=16)
     images = np.repeat(np.repeat(X, 2, 1), 2, 2)
@@ -137,6 +140,7 @@ def test_a_teacher_of_another_size():
     assert found == pytest.approx(expected, rel=2e-2)  # averaging two equal pixels is the inverse
 
 
+@pytest.mark.slow_compiled
 def test_hints_pull_a_layer_and_then_no_more():
     teacher, small = network(dropout=0.0), student()
     between = keras.Model(teacher.input, teacher.get_layer("block2_conv").output)
@@ -208,6 +212,7 @@ def test_one_pass_of_the_teacher_gives_answers_and_hints():
     assert calls == ["block1_conv"]
 
 
+@pytest.mark.slow_compiled
 def test_images_without_labels_beside_some_with():
     made = Distillation(student(), network())
     made.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
@@ -224,6 +229,7 @@ def test_images_without_labels_beside_some_with():
 HINTED = {"hints": {"block2_conv": "small"}, "hint_epochs": 1}
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("options", [{"responses": "recorded"}, HINTED], ids=["recorded", "hints"])
 def test_a_killed_run_goes_on(options, tmp_path):
     def run(folder, kill=None):
@@ -261,6 +267,7 @@ def test_teachers_stay_and_files_hold_the_hints(tmp_path):
     assert not any(np.array_equal(first[key], learnt[key]) for key in first)
 
 
+@pytest.mark.slow_compiled
 def test_the_student_alone_learns(tmp_path):
     teacher, small = network(), student()
     before = teacher.get_weights(), small.get_weights()
@@ -284,6 +291,7 @@ def test_the_student_alone_learns(tmp_path):
     loaded.fit(X, Y, verbose=0)
 
 
+@pytest.mark.slow_compiled
 def test_alpha_and_temperature_can_be_changed():
     made = still(Distillation(student(), network(), alpha=1.0, squared=False))
     losses = []
@@ -315,6 +323,7 @@ def test_errors(arguments, message):
         Distillation(small, given.pop("teacher"), **given)
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("behind", ["nothing", "linear", "reshape", "operation"])
 def test_a_double_softmax_is_refused(behind):
     small = student(None if behind == "operation" else "softmax")

@@ -38,6 +38,7 @@ SAME = [  # as fine_tuning
 ]
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize(
     "name",
     ["feature_extraction", "fine_tuning", "fine_tuning_without_warmup", "joint_training", *SAME],
@@ -73,6 +74,7 @@ def test_demands_are_on_the_means_of_the_seeds_whose_differences_are_shown(forge
     assert not forgetting.demanded(found)
 
 
+@pytest.mark.slow_compiled
 def test_the_order_of_methods_goes_on_from_a_folder(forgetting, monkeypatch, tmp_path, capsys):
     parts = {forgetting.OLD: (some(20), some(10)), forgetting.NEW: (some(24), some(12))}
     monkeypatch.setattr(forgetting, "images_of", lambda name, only, count, **how: parts[only])

@@ -49,6 +49,7 @@ def test_features_are_computed_once_and_kept(tmp_path, kind, monkeypatch):
             np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.slow_compiled
 def test_a_stale_or_damaged_cache(tmp_path):
     file = tmp_path / "features.npz"
 
@@ -83,6 +84,7 @@ def test_batches_that_leave_out_other_images_each_time(tmp_path):
     assert 44 <= images_in(file) <= 46
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("kind", ["arrays", "data set"])
 def test_weights_and_validation_data(kind):
     weights = np.linspace(0, 2, len(X)).astype("float32")
@@ -101,6 +103,7 @@ def test_weights_and_validation_data(kind):
         np.testing.assert_allclose(values, logs[1][name], rtol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow_compiled
 def test_nothing_of_no_use_is_kept(tmp_path, monkeypatch):
     file = tmp_path / "f.npz"
     found = extraction(file)
@@ -118,6 +121,7 @@ def test_nothing_of_no_use_is_kept(tmp_path, monkeypatch):
     assert images_in(file) == 25
 
 
+@pytest.mark.slow_compiled
 def test_old_files_in_the_folder_of_keras_are_deleted(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     for name in "ab":
@@ -134,6 +138,7 @@ def test_old_files_in_the_folder_of_keras_are_deleted(tmp_path, monkeypatch):
     assert "b.npz" in names
 
 
+@pytest.mark.slow_compiled
 def test_a_damaged_file_in_the_folder_of_keras_is_made_anew(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     extraction(True).fit(X, Y, verbose=0)
@@ -144,6 +149,7 @@ def test_a_damaged_file_in_the_folder_of_keras_is_made_anew(tmp_path, monkeypatc
     assert images_in(file) == len(X)
 
 
+@pytest.mark.slow_compiled
 def test_other_weights_have_other_features(tmp_path):
     file = str(tmp_path / "other.weights.h5")
     extraction(None, seed=1).save_weights(file)

@@ -25,6 +25,7 @@ def test_a_head_that_is_named():
     assert [layer.name for layer in head.layers] == ["fc1", "dropout1", "predictions"]
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("name", ["SqueezeNet1_1", "MobileNet", "VGG11", "ResNet18"])
 def test_heads_of_the_package(name):
     builder = kcc.get_builder(name)

@@ -69,12 +69,14 @@ def test_each_task_learns_by_its_own_head(form, old_form, kind):
     assert found["accuracy"] == pytest.approx((answers.argmax(1) == Y_NEW).mean(), abs=1e-6)
 
 
+@pytest.mark.slow_compiled
 def test_a_loss_of_ones_own():
     method = still(loss="categorical_crossentropy")
     found = logs(method, X_NEW, FORMS["one-hot"](Y_NEW, 3))
     assert found["loss"] == by_hand(method)
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("kind", ["arrays", "data sets"])
 def test_class_weights_are_of_the_new_task(kind):
     method = still()
@@ -85,6 +87,7 @@ def test_class_weights_are_of_the_new_task(kind):
     assert found["loss"] == by_hand(method, np.array([100, 1, 0.5])[Y_NEW])
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("kind", ["arrays", "data sets"])
 def test_weights_of_images(kind):
     method = still()
@@ -98,6 +101,7 @@ def test_weights_of_images(kind):
     assert found["loss"] == by_hand(method, weights, old_weights)
 
 
+@pytest.mark.slow_compiled
 def test_an_old_head_for_several_labels():
     method = still(network("sigmoid", dropout=0.0))
     several = np.stack([Y_OLD > 1, Y_OLD > 2, Y_OLD > 0, Y_OLD > 2], 1).astype("float32")
@@ -110,6 +114,7 @@ def test_an_old_head_for_several_labels():
         logs(method, X_NEW, Y_NEW, old=(X_OLD, Y_OLD))
 
 
+@pytest.mark.slow_compiled
 def test_several_old_tasks_of_several_forms():
     inputs = keras.Input(SHAPE)
     x = layers.Dense(4, activation="relu", name="fc1")(layers.Flatten()(inputs))
@@ -127,6 +132,7 @@ def test_several_old_tasks_of_several_forms():
     assert not any(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("form", ["column", "one-hot"])
 def test_comparison_takes_labels_of_any_form(form):
     make = FORMS[form]
@@ -138,6 +144,7 @@ def test_comparison_takes_labels_of_any_form(form):
     assert 0 <= table["joint_training"].new_accuracy <= 1
 
 
+@pytest.mark.slow_compiled
 def test_validation_split_is_that_of_keras():
     method = still(warmup_epochs=1)
     weights = np.linspace(0, 2, 48)
@@ -150,6 +157,7 @@ def test_validation_split_is_that_of_keras():
     assert one == pytest.approx(found, rel=1e-5)
 
 
+@pytest.mark.slow_compiled
 def test_steps_count_batches_of_the_new_task():
     steps = []
     count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: steps.append(step))
@@ -159,6 +167,7 @@ def test_steps_count_batches_of_the_new_task():
     assert steps == [0, 1, 2, *range(6), *range(6)]
 
 
+@pytest.mark.slow_compiled
 def test_data_sets_without_an_end():
     method = still(warmup_epochs=1)
     old, new = data_set(X_OLD, Y_OLD).repeat(), data_set(X, Y).repeat()
@@ -219,6 +228,7 @@ def test_what_cannot_work_is_refused_before_the_warm_up(case):
     assert not begun
 
 
+@pytest.mark.slow_compiled
 def test_old_data_are_let_go():
     old = X_OLD.copy()
     gone = weakref.ref(old)
@@ -229,6 +239,7 @@ def test_old_data_are_let_go():
     assert gone() is None
 
 
+@pytest.mark.slow
 def test_data_sets_on_two_devices(two_devices):
     """In batches of several sizes, the last ones smaller."""
     tf = pytest.importorskip("tensorflow")
@@ -251,6 +262,7 @@ class Kill(keras.callbacks.Callback):
             raise InterruptedError
 
 
+@pytest.mark.slow_compiled
 def test_a_run_on_loaded_data_goes_on_within_an_epoch(tmp_path):
     pytest.importorskip("tensorflow")
     how = {"image_size": 8, "channels": 3, "preprocess": "unit", "validation": 0, "batch_size": 16}
@@ -279,6 +291,7 @@ def test_a_run_on_loaded_data_goes_on_within_an_epoch(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow_compiled
 def test_a_position_of_the_new_data_alone_is_refused(tmp_path):
     pytest.importorskip("tensorflow")
     new = load("digits", only=range(3), image_size=8, channels=3, validation=0)

@@ -78,6 +78,7 @@ def test_frozen_means_frozen_and_the_rest_learns(name):
         np.testing.assert_array_equal(one, other)  # the user's model is as it was
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("name", MAKE)
 def test_the_warm_up_trains_the_new_head_alone(name):
     model = network()
@@ -95,10 +96,14 @@ def test_the_warm_up_trains_the_new_head_alone(name):
 
 
 OTHERS = ("extraction, through", "last block", "with batch norm", "lwf, live")
-SOME = [pytest.param(one, marks=pytest.mark.slow) if one in OTHERS else one for one in MAKE]
+SOME = [
+    pytest.param(one, marks=pytest.mark.slow if one in OTHERS else pytest.mark.slow_compiled)
+    for one in MAKE
+    if one != "lwf"
+]
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", ["lwf", *SOME])
 def test_what_is_exported_and_saved(name, tmp_path):
     method = compiled(MAKE[name](network()))
     fit(method, epochs=2)
@@ -146,6 +151,7 @@ class Kill(keras.callbacks.Callback):
             raise Killed
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize(
     "name",
     [
@@ -174,6 +180,7 @@ def test_a_killed_run_goes_on_in_its_stage(name, tmp_path):
         shutil.rmtree(tmp_path / "part")
 
 
+@pytest.mark.slow_compiled
 def test_early_stopping_ends_a_stage():
     method = compiled(FineTuning(network(), 3, warmup_epochs=4), rate=1e-9)
     stop = EarlyStopping("loss", patience=0, min_delta=10.0)
@@ -182,6 +189,7 @@ def test_early_stopping_ends_a_stage():
     assert len(history.history["loss"]) == 4
 
 
+@pytest.mark.slow_compiled
 @needs_groups
 def test_blocks_learn_one_by_one_and_at_their_own_rates():
     method = FineTuning(
@@ -202,6 +210,7 @@ def test_blocks_learn_one_by_one_and_at_their_own_rates():
     assert trained == {*TRUNK, "new_predictions"}  # batch normalization is frozen
 
 
+@pytest.mark.slow_compiled
 @needs_groups
 def test_shared_layers_at_a_lower_rate():
     method = compiled(
@@ -217,6 +226,7 @@ def test_shared_layers_at_a_lower_rate():
     assert sorted(round(rate, 6) for rate in rates.values()) == [0.02, 0.2]
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("saved", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_several_fits_are_as_one(saved, tmp_path):
     def method():
@@ -237,6 +247,7 @@ def test_several_fits_are_as_one(saved, tmp_path):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.slow_compiled
 def test_the_epochs_of_all_fits_count(caplog):
     method = compiled(FineTuning(network(), 3, warmup_epochs=2))
     stages = []
@@ -252,6 +263,7 @@ def test_the_epochs_of_all_fits_count(caplog):
     assert "'warm-up', after 1 epochs. The next one, 'fine-tuning', begins after 2" in said[0]
 
 
+@pytest.mark.slow_compiled
 def test_what_stops_training_and_what_a_stage():
     class Stop(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -273,6 +285,7 @@ def test_what_stops_training_and_what_a_stage():
         assert fit(method, epochs=6, callbacks=[callback]).epoch == [0, 1, 3, 4]
 
 
+@pytest.mark.slow_compiled
 def test_callbacks_see_all_stages(tmp_path):
     method = compiled(FineTuning(network(), 3, warmup_epochs=1))
     mine = keras.callbacks.History()
@@ -288,6 +301,7 @@ def test_callbacks_see_all_stages(tmp_path):
         fit(method, callbacks=[keras.callbacks.SwapEMAWeights()])
 
 
+@pytest.mark.slow_compiled
 def test_optimizers_that_hold_another_one():
     method = FineTuning(network(), 3, warmup_epochs=1, warmup_rate=4.0)
     method.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)))
@@ -306,6 +320,7 @@ def test_optimizers_of_several_rates_are_refused():
         method.compile(several)
 
 
+@pytest.mark.slow_compiled
 def test_losses_of_the_warm_up_and_after_it_can_be_compared():
     """In the warm-up the old answers are the teacher's: their loss is these answers' entropy."""
     model = network(batch_norm=False, dropout=0.0)
@@ -344,6 +359,7 @@ def test_one_step_of_lwf_by_hand():
     assert history["loss"][0] == pytest.approx(l_old + l_new, rel=1e-4)
 
 
+@pytest.mark.slow_compiled
 def test_a_sequence_of_tasks_keeps_all_heads():
     first = compiled(LearningWithoutForgetting(network(), 3, "second", warmup_epochs=1))
     fit(first, epochs=2)
@@ -361,6 +377,7 @@ def test_a_sequence_of_tasks_keeps_all_heads():
         LearningWithoutForgetting(model, 2, "third", old_weight={"old": 1.0})
 
 
+@pytest.mark.slow_compiled
 def test_the_weight_of_the_old_task_can_be_changed():
     method = compiled(LearningWithoutForgetting(network(), 3, warmup_epochs=0))
     losses = []
@@ -450,6 +467,7 @@ def test_the_new_head_is_like_the_deepest_one():
         FineTuning(method, 3)
 
 
+@pytest.mark.slow_compiled
 def test_one_callback_needs_no_list(tmp_path):
     method = compiled(FineTuning(network(), 3, warmup_epochs=1))
     fit(method, epochs=2, callbacks=keras.callbacks.CSVLogger(tmp_path / "log.csv"))

@@ -68,6 +68,7 @@ def test_a_head_for_several_labels_is_trained_measured_and_exported(name, old):
     assert transfer.accuracies(exported, {"new": (IMAGES, SEVERAL)})["new"] == pytest.approx(right)
 
 
+@pytest.mark.slow_compiled
 @methods
 def test_a_head_for_one_of_many_beside_one_for_several(name):
     method = learner(name, network("sigmoid"), 4)
@@ -95,6 +96,7 @@ def test_the_old_labels_are_kept_by_a_sigmoid_each():
     )
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize(
     ("activation", "ending"),
     [
@@ -120,6 +122,7 @@ def test_endings_are_made_anew(activation, ending):
         transfer.FineTuning(network(None, ending=layers.Reshape((3,))), 2, multi_label=True)
 
 
+@pytest.mark.slow_compiled
 def test_yes_or_no_is_one_label():
     with pytest.raises(ValueError, match="multi_label=True"):
         transfer.FineTuning(network(), 1)
@@ -149,6 +152,7 @@ def test_a_student_of_several_labels_is_measured_label_by_label():
     assert found["accuracy"] == pytest.approx(right, abs=1e-6)
 
 
+@pytest.mark.slow_compiled
 @methods
 def test_files_and_sample_weights(name, tmp_path):
     method = learner(name, network(None), 3, multi_label=True)

@@ -79,6 +79,7 @@ def test_a_copy_beside_the_old_network_has_names_of_its_own():
     assert len(set(paths)) == len(paths) == ALL
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.skipif(
     not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has no MultiOptimizer"
 )

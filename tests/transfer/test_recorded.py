@@ -98,6 +98,7 @@ def test_lwf_with_recorded_and_live_answers_is_the_same(kind):
         np.testing.assert_allclose(one, other, atol=2e-5)
 
 
+@pytest.mark.slow_compiled
 def test_images_that_change_are_answered_live(caplog):
     learner = LearningWithoutForgetting(network(), 3, warmup_epochs=0)
     learner.compile("sgd")
@@ -143,6 +144,7 @@ METHODS = {
 }
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("name", METHODS)
 def test_images_that_were_not_recorded_are_answered_live(name):
     weights, begun = [], []
@@ -166,6 +168,7 @@ def dropping(seed=0):
     return found.shuffle(46, seed=seed).batch(4, drop_remainder=True)
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("name", METHODS)
 def test_batches_that_leave_out_other_images_each_time(name):
     method = METHODS[name]("recorded")

@@ -35,7 +35,8 @@ MAKE = {
 
 
 # They share their step with others.
-REPEATS = ("extraction", "duplicate", "rates by depth", "distillation, recorded")
+REPEATS = ("extraction", "duplicate", "joint", "lwf, live", "rates by depth")
+REPEATS += ("distillation, recorded",)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,7 @@ def test_weights_are_those_of_one_device(two_devices, name):
         np.testing.assert_allclose(values, logs[1][key], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_what_is_measured(two_devices, tmp_path):
     found = []
     for place, strategy in (("one", None), ("two", two_devices)):
@@ -96,6 +98,7 @@ class Turning(keras.utils.PyDataset):
         self.sign = -self.sign
 
 
+@pytest.mark.slow
 def test_images_that_were_not_recorded(two_devices):
     weights = []
     for strategy in (None, two_devices):

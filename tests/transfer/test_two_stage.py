@@ -100,6 +100,7 @@ class Killed(Callback):
             raise SystemError("the power is gone")
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize(
     "epoch",
     [
@@ -137,6 +138,7 @@ def test_the_same_call_goes_on_to_the_same_weights(model, tmp_path, epoch):
     )
 
 
+@pytest.mark.slow_compiled
 def test_a_finished_run_is_read_and_another_one_refused(model, tmp_path):
     def run(**more):
         data = (IMAGES[:64], LABELS[:64])
@@ -168,6 +170,7 @@ def test_a_finished_run_is_read_and_another_one_refused(model, tmp_path):
         run(epochs=4)
 
 
+@pytest.mark.slow_compiled
 def test_data_of_load_and_their_class_names(model, tmp_path):
     data = kcc.data.load("digits", image_size=8, batch_size=256, validation=0.2)
     result = transfer.fit_two_stage(
@@ -179,6 +182,7 @@ def test_data_of_load_and_their_class_names(model, tmp_path):
         transfer.fit_two_stage(model, None, data, tmp_path / "b", validation=0.1)
 
 
+@pytest.mark.slow_compiled
 def test_a_data_set_without_validation_keeps_the_last_epoch(model, tmp_path):
     import tensorflow as tf
 
@@ -199,6 +203,7 @@ def test_a_data_set_without_validation_keeps_the_last_epoch(model, tmp_path):
         transfer.fit_two_stage(model, 5, data, tmp_path / "b", validation=0.5)
 
 
+@pytest.mark.slow_compiled
 def test_several_labels(model, tmp_path):
     several = np.stack([LABELS % 2, LABELS > 2], 1)
     result = transfer.fit_two_stage(
@@ -215,6 +220,7 @@ def test_several_labels(model, tmp_path):
     assert max(result.history["val_accuracy"]) == pytest.approx(right.mean(), abs=1e-6)
 
 
+@pytest.mark.slow_compiled
 def test_patience_ends_a_stage_and_the_next_one_begins(model, tmp_path):
     result = transfer.fit_two_stage(
         model,
@@ -231,6 +237,7 @@ def test_patience_ends_a_stage_and_the_next_one_begins(model, tmp_path):
     assert result.best_epoch == 1
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize(
     ("data", "more", "message"),
     [

@@ -39,6 +39,7 @@ class Batches(keras.utils.PyDataset):
         return found if len(found) > 1 else found[0]
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("kind", [FineTuning, DuplicateAndFineTune])
 def test_a_function_of_ones_own_in_the_model(kind):
     inputs = keras.Input((8, 8, 3))
@@ -74,6 +75,7 @@ def test_images_that_change_within_the_model(caplog):
     assert first["loss"] == pytest.approx(wanted["loss"], rel=1e-5)
 
 
+@pytest.mark.slow_compiled
 def test_labels_without_a_class_in_a_later_batch(caplog):
     data = Batches(X, LATE)
     method = compiled(FeatureExtraction(network(), 3, cache=None))
@@ -89,6 +91,7 @@ def test_labels_without_a_class_in_a_later_batch(caplog):
     assert caplog.text.count("labels outside the classes") == 1
 
 
+@pytest.mark.slow_compiled
 def test_data_of_other_kinds():
     method = compiled(FineTuning(network(), 3))
     for data, said in (
@@ -119,6 +122,7 @@ def test_a_rate_for_each_layer_is_refused_before_the_warm_up():
         method.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)))
 
 
+@pytest.mark.slow_compiled
 @pytest.mark.parametrize("kind", ["lwf", "distillation"])
 def test_answers_of_other_weights_are_recorded_anew(kind, tmp_path):
     def made(seed):
@@ -140,6 +144,7 @@ def test_answers_of_other_weights_are_recorded_anew(kind, tmp_path):
     assert loss(method) == pytest.approx(loss(wanted), rel=1e-6) != pytest.approx(before, rel=1e-4)
 
 
+@pytest.mark.slow_compiled
 def test_only_epochs_that_were_trained_count(caplog):
     method = compiled(FineTuning(network(), 3, warmup_epochs=3))
 
@@ -155,6 +160,7 @@ def test_only_epochs_that_were_trained_count(caplog):
     assert seen == ["warm-up", "warm-up", "fine-tuning"]
 
 
+@pytest.mark.slow_compiled
 def test_layers_that_are_frozen_in_a_student():
     student = network(seed=3)
     student.get_layer("block1_conv").trainable = False
@@ -165,6 +171,7 @@ def test_layers_that_are_frozen_in_a_student():
         assert all(np.array_equal(found[key], before[key]) for key in before) == same
 
 
+@pytest.mark.slow_compiled
 def test_joint_training_of_several_labels():
     several = np.stack([Y > 0, Y > 1], -1).astype("float32")
     method = compiled(JointTraining(network(), 2, warmup_epochs=0, multi_label=True))
