@@ -183,6 +183,25 @@ def classifier(side, channels=2):
 
 
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_dense_evaluation_goes_by_the_model_not_by_the_settings(data_format):
+    before = keras.config.image_data_format(), keras.config.dtype_policy()
+    try:
+        keras.config.set_image_data_format(data_format)
+        model = classifier(33)
+        x = RNG.normal(size=(2, *model.input_shape[1:])).astype("float32")
+        expected = model.predict(x, verbose=0)
+        others = {"channels_last": "channels_first", "channels_first": "channels_last"}
+        keras.config.set_image_data_format(others[data_format])
+        keras.config.set_dtype_policy("mixed_float16")
+        network = evaluation.fully_convolutional(model)
+        got = network.predict(x, verbose=0)
+    finally:
+        keras.config.set_image_data_format(before[0])
+        keras.config.set_dtype_policy(before[1])
+    np.testing.assert_allclose(got[:, 0, 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 @pytest.mark.parametrize(("offsets", "step"), [(True, 4), (False, 12)])
 def test_dense_evaluation_is_the_network_on_each_window(data_format, offsets, step):
     before = keras.config.image_data_format()

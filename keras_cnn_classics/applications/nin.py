@@ -20,6 +20,7 @@ from keras import layers
 from keras_cnn_classics.applications._architecture import architecture
 from keras_cnn_classics.blocks.core import ceil_pool, conv, exactly, one_of
 from keras_cnn_classics.blocks.heads import cells
+from keras_cnn_classics.layers import CeilAveragePooling2D
 
 PAPER: dict[str, Any] = {
     "year": 2013,
@@ -115,10 +116,14 @@ def _cifar_torch_names(**_: Any) -> Mapping[str, Sequence[str]]:
 
 def _halve(x: Any, kind: Any, form: str, dropout: float, number: int) -> Any:
     """A pool of 3x3 in steps of 2, the maximum or the average, and dropout."""
+    name = f"pool{number}"
     if form == "pytorchcv":
-        x = layers.ZeroPadding2D(1, name=f"pool{number}_pad")(x)
-    padding = "valid" if form == "pytorchcv" else "same"
-    x = kind(3, 2, padding, name=f"pool{number}")(x)
+        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+        x = kind(3, 2, name=name)(x)
+    elif kind is layers.MaxPooling2D:
+        x = ceil_pool(x, name=name)
+    else:
+        x = CeilAveragePooling2D(3, 2, name=name)(x)
     return layers.Dropout(dropout, name=f"drop{number}")(x)
 
 

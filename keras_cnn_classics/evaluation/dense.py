@@ -56,21 +56,22 @@ def fully_convolutional(model: keras.Model, *, offsets: bool = True) -> keras.Mo
         pool, last = _last_pool(model, features)
         step = pool.strides[0]
     image = model.inputs[0]
-    channels_last = keras.config.image_data_format() == "channels_last"
+    layouts = (layer.data_format for layer in model.layers if hasattr(layer, "data_format"))
+    channels_last = next(layouts, keras.config.image_data_format()) == "channels_last"
     shape = (None, None, image.shape[-1]) if channels_last else (image.shape[1], None, None)
     area = features.shape[1:3] if channels_last else features.shape[2:]
     trunk = keras.Model(image, last)
 
     def make() -> keras.Model:
-        inputs = keras.Input(shape, name=image.name)
+        inputs = keras.Input(shape, dtype=image.dtype, name=image.name)
         copy = keras.models.clone_model(trunk, input_tensors=inputs)
         for new, old in zip(copy.layers, trunk.layers, strict=True):
             deferred.set_weights(new, old.get_weights())
         x = copy.output
         if pool is not None:
-            x = type(pool)(pool.pool_size, 1, name=pool.name)(x)
+            x = type(pool).from_config({**pool.get_config(), "strides": (1, 1)})(x)
         if not channels_last:  # for activations, which act on the last axis
-            x = layers.Permute((2, 3, 1), name="channels_last")(x)
+            x = layers.Permute((2, 3, 1), dtype=head[0].dtype_policy, name="channels_last")(x)
         size, rate = area, step
         for layer in head:
             if isinstance(layer, layers.Dense):

@@ -13,10 +13,14 @@ import numpy as np
 from keras import layers, ops
 
 from keras_cnn_classics.layers import (
+    CeilAveragePooling2D,
     LocalResponseNormalization,
     MaxPoolingWithSwitches,
     MaxUnpooling,
     OddPadding2D,
+    PreprocessInput,
+    SameAveragePooling2D,
+    SamePadding2D,
 )
 from keras_cnn_classics.layers._windows import same_widths
 
@@ -52,8 +56,9 @@ class Deconvnet:
     the ReLU on the way up was zero; a deconvnet stops what is negative on the way down.
 
     The way from the image to the layer must be a sequence of `Conv2D` (grouped ones too), ReLU,
-    `MaxPooling2D`, zero padding, dropout and the two normalizations: all of LeNet's, AlexNet's,
-    ZFNet's and VGG's convolutional layers, and those of other networks up to their first branch.
+    `MaxPooling2D`, `AveragePooling2D`, padding with zeros, dropout and noise, and the two
+    normalizations: all of LeNet's, AlexNet's, ZFNet's, NIN's and VGG's convolutional layers, and
+    those of other networks up to their first branch.
 
     ```python
     model = kcc.VGG16(include_top=False)
@@ -180,12 +185,57 @@ def _step(layer: Any) -> Step:
     """The way back through a layer."""
     raise ValueError(
         f"A deconvnet cannot go back through {layer.name!r}, a {type(layer).__name__}: it knows "
-        "convolutions, ReLU, max pooling, zero padding and normalization. Choose a layer before it."
+        "convolutions, ReLU, pooling, padding and normalization. Choose a layer before it."
     )
+
+
+@_step.register(PreprocessInput)
+def _(layer: Any) -> Step:
+    raise ValueError(
+        f"A deconvnet ends at images as the network sees them, and {layer.name!r} prepares them in "
+        "the network: build it with include_preprocessing=False and prepare them before."
+    )
+
+
+@_step.register(layers.AveragePooling2D)
+def _(layer: Any) -> Step:
+    return _shares(layer.pool_size, layer.strides, same=layer.padding == "same")
+
+
+@_step.register(SameAveragePooling2D)
+def _(layer: Any) -> Step:
+    same = not isinstance(layer, CeilAveragePooling2D)
+    return _shares((layer.pool_size,) * 2, (layer.strides,) * 2, same=same)
+
+
+def _shares(size: Any, strides: Any, *, same: bool) -> Step:
+    """The way back through an average: each cell of a window gets an equal share."""
+
+    def spread(signal: Any, below: Any) -> Any:
+        area = tuple(below.shape[1:3])
+        before = _hanging_over(area, size, strides, same)
+        # How many cells each window averages: those beyond the edge do not count.
+        cells = []
+        for axis, windows in enumerate(signal.shape[1:3]):
+            start = strides[axis] * np.arange(windows) - before[axis]
+            end = np.minimum(start + size[axis], area[axis])
+            cells.append(end - np.maximum(start, 0))
+        x = signal / np.outer(*cells)[:, :, None].astype("float32")
+        # One channel after the other, as images of a batch.
+        batch, channels = x.shape[0], x.shape[-1]
+        x = ops.reshape(ops.moveaxis(x, -1, 1), (batch * channels, *x.shape[1:3], 1))
+        x = _laid_out(x, np.ones((*size, 1, 1), "float32"), strides, before, area)
+        return ops.moveaxis(ops.reshape(x, (batch, channels, *area)), 1, -1)
+
+    return spread
 
 
 @_step.register(LocalResponseNormalization)
 @_step.register(layers.Dropout)
+@_step.register(layers.SpatialDropout2D)
+@_step.register(layers.GaussianNoise)
+@_step.register(layers.GaussianDropout)
+@_step.register(layers.Identity)
 def _(layer: Any) -> Step:
     return lambda signal, _: signal
 
@@ -233,6 +283,16 @@ def _(layer: Any) -> Step:
     return lambda signal, below: _cut(signal, (top, left), below.shape[1:3])
 
 
+@_step.register(SamePadding2D)
+def _(layer: Any) -> Step:
+    def cut(signal: Any, below: Any) -> Any:
+        area = below.shape[1:3]
+        before = [same_widths(side, layer.pool_size, layer.strides)[0] for side in area]
+        return _cut(signal, before, area)
+
+    return cut
+
+
 @_step.register(OddPadding2D)
 def _(layer: Any) -> Step:
     return lambda signal, below: signal[:, -below.shape[1] :, -below.shape[2] :]
@@ -258,20 +318,23 @@ def _transposed(layer: Any, signal: Any, area: tuple[int, int]) -> Any:
     apart = np.zeros((*size, *kernel.shape[2:]), kernel.dtype)
     apart[:: layer.dilation_rate[0], :: layer.dilation_rate[1]] = kernel
     parts = zip(ops.split(signal, layer.groups, -1), np.split(apart, layer.groups, -1), strict=True)
-    signal = ops.concatenate(
-        [
-            ops.conv_transpose(x, k, layer.strides, "valid", data_format="channels_last")
-            for x, k in parts
-        ],
-        axis=-1,
-    )
+    before = _hanging_over(area, size, layer.strides, layer.padding == "same")
+    maps = [_laid_out(x, k, layer.strides, before, area) for x, k in parts]
+    return ops.concatenate(maps, axis=-1)
+
+
+def _hanging_over(area: Any, size: Any, strides: Any, same: bool) -> list[int]:
+    """How far the first window reaches over the near edge, along both axes."""
+    axes = zip(area, size, strides, strict=True)
+    return [same_widths(*axis)[0] if same else 0 for axis in axes]
+
+
+def _laid_out(x: Any, kernel: Any, strides: Any, before: Any, area: tuple[int, int]) -> Any:
+    """The sum of kernels that are laid on a map where a layer's windows were."""
+    x = ops.conv_transpose(x, kernel, strides, "valid", data_format="channels_last")
     # No window may have seen the last rows and columns.
-    signal = ops.pad(signal, [(0, 0), *((0, step) for step in layer.strides), (0, 0)])
-    before = [
-        same_widths(side, n, step)[0] if layer.padding == "same" else 0
-        for side, n, step in zip(area, size, layer.strides, strict=True)
-    ]
-    return _cut(signal, before, area)
+    x = ops.pad(x, [(0, 0), *((0, step) for step in strides), (0, 0)])
+    return _cut(x, before, area)
 
 
 def _cut(x: Any, before: Any, area: tuple[int, int]) -> Any:

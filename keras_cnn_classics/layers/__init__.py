@@ -25,6 +25,7 @@ from keras_cnn_classics.layers.preprocessing import PreprocessInput
 from keras_cnn_classics.layers.rbf import EuclideanRBF
 from keras_cnn_classics.layers.resizing import EdgePadding2D, ResizeLike
 from keras_cnn_classics.layers.same_padding import (
+    CeilAveragePooling2D,
     OddPadding2D,
     SameAveragePooling2D,
     SamePadding2D,
@@ -38,6 +39,7 @@ from keras_cnn_classics.layers.switches import MaxPoolingWithSwitches, MaxUnpool
 from keras_cnn_classics.layers.weight_normalization import WeightNormalization
 
 __all__ = [
+    "CeilAveragePooling2D",
     "AdaptiveAveragePooling",
     "ChannelAttention",
     "ChannelPadding",

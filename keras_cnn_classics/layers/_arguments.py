@@ -39,20 +39,44 @@ def positive(value: Any) -> int:
         return 0
 
 
+def count(value: Any, name: str) -> int:
+    """A positive integer of any kind, as Python's."""
+    number = positive(value)
+    if not number:
+        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
+    return number
+
+
+def both_sides(before: Any, after: Any) -> tuple[int, int]:
+    """How much is put before and after something: integers that are not negative."""
+    found = positive(before), positive(after)
+    if found != (before, after):
+        raise ValueError(
+            "`before` and `after` must be integers that are not negative. "
+            f"Received: {before=}, {after=}"
+        )
+    return found
+
+
+def is_number(value: Any) -> bool:
+    """Whether something is a real number, which a truth value is not."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def pair(value: Any, name: str) -> tuple[int, int]:
     """A height and a width, from one number or from two."""
     both = value if isinstance(value, (tuple, list)) else (value, value)
-    numbers = tuple(positive(n) for n in both)
-    if len(numbers) != 2 or 0 in numbers:
+    sides = tuple(positive(n) for n in both)
+    if len(sides) != 2 or 0 in sides:
         raise ValueError(
             f"`{name}` must be a positive integer or two of them. Received: {name}={value!r}"
         )
-    return numbers
+    return sides
 
 
 def rate(value: Any) -> float:
     """The share of what is dropped: at least 0, and below 1."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < 1:
+    if not is_number(value) or not 0 <= float(value) < 1:
         raise ValueError(f"`rate` must be a number, at least 0 and below 1. Received: {value!r}")
     return float(value)
 

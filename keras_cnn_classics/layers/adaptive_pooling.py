@@ -36,9 +36,7 @@ class AdaptiveAveragePooling(keras.layers.Layer):
 
     def __init__(self, side: int, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.side = _arguments.positive(side)
-        if not self.side:
-            raise ValueError(f"`side` must be a positive integer. Received: {side=}")
+        self.side = _arguments.count(side, "side")
         self.data_format = _arguments.data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
@@ -52,7 +50,7 @@ class AdaptiveAveragePooling(keras.layers.Layer):
 
     @property
     def _axes(self) -> tuple[int, int]:
-        return (1, 2) if self.data_format == "channels_last" else (2, 3)
+        return _arguments.area(self.data_format)
 
     def _windows(self, side: int) -> np.ndarray:
         """The matrix that averages along one axis: a row for each window."""

@@ -32,13 +32,6 @@ def _reduced(layer: Any, channels: int, name: str) -> int:
     return channels // ratio
 
 
-def _positive(value: Any, name: str) -> int:
-    number = _arguments.positive(value)
-    if not number:
-        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
-    return number
-
-
 def _largest(x: Any, axis: int | tuple[int, ...], keepdims: bool = False) -> Any:
     """The maximum, whose gradient goes to the first place that has it, as in PyTorch.
 
@@ -91,7 +84,7 @@ class SqueezeExcite(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.ratio = _positive(ratio, "ratio")
+        self.ratio = _arguments.count(ratio, "ratio")
         self.activation = keras.activations.get(activation)
         self.use_bias = use_bias
         self.data_format = _arguments.data_format(data_format)
@@ -194,6 +187,10 @@ class SpatialAttention(keras.layers.Layer):
         super().__init__(**kwargs)
         self.kernel_size = _arguments.pair(kernel_size, "kernel_size")
         self.batch_norm = batch_norm
+        if not (_arguments.is_number(momentum) and 0 <= momentum <= 1):
+            raise ValueError(f"`momentum` must be from 0 to 1. Received: {momentum=}")
+        if not (_arguments.is_number(epsilon) and epsilon > 0):
+            raise ValueError(f"`epsilon` must be a positive number. Received: {epsilon=}")
         self.momentum, self.epsilon = momentum, epsilon
         self.gamma_initializer = keras.initializers.get(gamma_initializer)
         self.data_format = _arguments.data_format(data_format)
@@ -277,7 +274,15 @@ class SoftmaxAttention2D(keras.layers.Layer):
         super().__init__(**kwargs)
         self.scaled = scaled
         self.data_format = _arguments.data_format(data_format)
-        self.built = True
+
+    def build(self, input_shape: Any) -> None:
+        shapes = [tuple(shape) for shape in input_shape if isinstance(shape, (tuple, list))]
+        axis = _arguments.channel_axis(self.data_format)
+        if len(shapes) != 3 or shapes[0][axis] != shapes[1][axis]:
+            raise ValueError(
+                f"Layer {self.name!r} needs three inputs [queries, keys, values], the keys with as "
+                f"many channels as the queries. Received the shapes {input_shape}"
+            )
 
     def call(self, inputs: Any) -> Any:
         last = self.data_format == "channels_last"
@@ -363,21 +368,27 @@ class SelfAttention2D(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.reduction = _positive(reduction, "reduction")
-        self.value_reduction = _positive(value_reduction, "value_reduction")
+        self.reduction = _arguments.count(reduction, "reduction")
+        self.value_reduction = _arguments.count(value_reduction, "value_reduction")
         if not project and self.value_reduction > 1:
             raise ValueError(
                 "`value_reduction` must be 1 without `v`, which gives back the channels of the "
                 f"input. Received: {project=}, {value_reduction=}"
             )
         self.project = project
-        self.pool_size = _positive(pool_size, "pool_size")
+        self.pool_size = _arguments.count(pool_size, "pool_size")
         self.use_bias = use_bias
         self.data_format = _arguments.data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape: Any) -> None:
         channels = _channels(self, input_shape)
+        sides = [input_shape[axis] for axis in _arguments.area(self.data_format)]
+        if any(side is not None and side < self.pool_size for side in sides):
+            raise ValueError(
+                f"The windows of layer {self.name!r} are larger than the map. "
+                f"Received: {input_shape=}, pool_size={self.pool_size}"
+            )
         few = _reduced(self, channels, "reduction")
         values = _reduced(self, channels, "value_reduction")
         self.gamma = self.add_weight(shape=(), initializer="zeros", name="gamma")

@@ -33,11 +33,7 @@ class ChannelPadding(keras.layers.Layer):
         self, before: int = 0, after: int = 0, data_format: str | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if min(before, after) < 0:
-            raise ValueError(
-                f"`before` and `after` must not be negative. Received: {before=}, {after=}"
-            )
-        self.before, self.after = before, after
+        self.before, self.after = _arguments.both_sides(before, after)
         self.data_format = _arguments.data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 

@@ -84,7 +84,7 @@ class DropBlock2D(keras.layers.Layer):
             self.steps = self.add_weight(
                 shape=(),
                 initializer="zeros",
-                dtype="int32",
+                dtype="int",
                 trainable=False,
                 autocast=False,
                 aggregation="only_first_replica",

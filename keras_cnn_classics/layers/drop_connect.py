@@ -13,6 +13,7 @@ from keras_cnn_classics.layers import _arguments
 # Of Gauss and Hermite's rule. For a ReLU it is within 1.1 % of the deviation with these, which is
 # less than the error of the paper's 1,000 samples; for tanh and the like it is far nearer.
 NODES = 31
+TINY = 1e-30
 
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
@@ -86,7 +87,9 @@ class DropConnect(keras.layers.Dense):
             None if x is None else ops.square(ops.cast(x, kind))
             for x in (inputs, self.kernel, self.bias)
         )
-        deviation = ops.sqrt(keep * self.rate * self._sum(*squares))
+        # The root has no gradient at 0, which inputs of zeros give.
+        variance = ops.maximum(keep * self.rate * self._sum(*squares), TINY)
+        deviation = ops.sqrt(variance)
         mean = ops.cast(mean, kind)
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
         outputs = sum(

@@ -59,12 +59,12 @@ class HighwayGate(keras.layers.Layer):
         self.data_format = _arguments.data_format(data_format)
 
     def build(self, input_shape: Any) -> None:
-        shapes = [tuple(shape) for shape in input_shape]
+        shapes = [tuple(shape) for shape in input_shape if isinstance(shape, (tuple, list))]
         if len(shapes) != 3 or len(set(shapes)) != 1 or len(shapes[0]) not in (2, 4):
             raise ValueError(
                 f"{type(self).__name__} needs three inputs [x, h, g] of one shape, vectors or "
                 "feature maps: where a layer changes the number of channels or the size, there can "
-                f"be no gate. Received the shapes {shapes}."
+                f"be no gate. Received the shapes {input_shape}."
             )
         axis = -1 if len(shapes[0]) == 2 else _arguments.channel_axis(self.data_format)
         self.bias = self.add_weight(

@@ -18,7 +18,8 @@ class LocallyConnected2D(keras.layers.Layer):
 
     Sharing weights takes for granted that what is worth seeing in one place is so in all. In an
     aligned image it is not: eyes are never where the mouth is. Keras had this layer up to version
-    2; arguments and the shapes of the weights are the same here, so that its files load.
+    2; arguments and the shapes of the weights are the same here, so that its weights load, and its
+    configuration too.
 
     The kernel has the shape `(positions, kernel height * width * channels, filters)`, positions row
     by row, and the bias `(height, width, filters)` of the output. Both are the same in the two data
@@ -69,9 +70,7 @@ class LocallyConnected2D(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.filters = _arguments.positive(filters)
-        if not self.filters:
-            raise ValueError(f"`filters` must be a positive integer. Received: {filters=}")
+        self.filters = _arguments.count(filters, "filters")
         if padding != "valid":
             raise ValueError(
                 "`padding` must be 'valid'; a `ZeroPadding2D` before the layer lets windows reach "
@@ -91,6 +90,11 @@ class LocallyConnected2D(keras.layers.Layer):
         self.bias_constraint = keras.constraints.get(bias_constraint)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> LocallyConnected2D:
+        # Keras 2 had several ways to compute the same.
+        return cls(**{key: value for key, value in config.items() if key != "implementation"})
+
     def build(self, input_shape: Any) -> None:
         height, width, channels = self._last(input_shape)
         if None in (height, width, channels):
@@ -105,6 +109,9 @@ class LocallyConnected2D(keras.layers.Layer):
                 f"Received: {input_shape=}, kernel_size={self.kernel_size}"
             )
         self._output_area = area
+        sides = dict(zip(_arguments.area(self.data_format), (height, width), strict=True))
+        axes = {**sides, _arguments.channel_axis(self.data_format): channels}
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes=axes)
         # For every place of a window the cells that it sees, along each of the two axes.
         self._cells = [
             np.add.outer(step * np.arange(n), np.arange(size))

@@ -54,7 +54,7 @@ class LpPooling2D(_windows.Pooling2D):
         **kwargs: Any,
     ) -> None:
         super().__init__(pool_size, strides, padding, data_format, **kwargs)
-        if isinstance(p, bool) or not 1 <= p < float("inf"):
+        if not _arguments.is_number(p) or not 1 <= p < float("inf"):
             raise ValueError(f"`p` must be a finite number, at least 1. Received: {p=}")
         self.p = float(p)
         self.maps = _arguments.positive(maps)
@@ -66,6 +66,7 @@ class LpPooling2D(_windows.Pooling2D):
             )
 
     def build(self, input_shape: Any) -> None:
+        super().build(input_shape)
         channels = input_shape[_arguments.channel_axis(self.data_format)]
         if channels is not None and channels < self.maps:
             raise ValueError(

@@ -41,9 +41,9 @@ class Maxout(keras.layers.Layer):
 
     def __init__(self, pieces: int = 2, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.pieces = _arguments.positive(pieces)
-        if not self.pieces:
-            raise ValueError(f"`pieces` must be a positive integer. Received: {pieces=}")
+        self.pieces = _arguments.count(pieces, "pieces")
+        if isinstance(axis, bool) or not isinstance(axis, int):
+            raise ValueError(f"`axis` must be an integer. Received: {axis=}")
         self.axis = axis
         self.supports_masking = True
 

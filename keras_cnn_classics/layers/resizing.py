@@ -37,11 +37,7 @@ class EdgePadding2D(keras.layers.Layer):
         self, before: int = 0, after: int = 0, data_format: str | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if min(before, after) < 0:
-            raise ValueError(
-                f"`before` and `after` must not be negative. Received: {before=}, {after=}"
-            )
-        self.before, self.after = before, after
+        self.before, self.after = _arguments.both_sides(before, after)
         self.data_format = _arguments.data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
@@ -94,7 +90,13 @@ class ResizeLike(keras.layers.Layer):
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.data_format = _arguments.data_format(data_format)
-        self.built = True
+
+    def build(self, input_shape: Any) -> None:
+        shapes = [tuple(shape) for shape in input_shape if isinstance(shape, (tuple, list))]
+        if [len(shape) for shape in shapes] != [4, 4]:
+            raise ValueError(
+                f"Layer {self.name!r} needs two maps [x, like]. Received the shapes {input_shape}"
+            )
 
     def call(self, inputs: Any) -> Any:
         x, like = inputs

@@ -38,18 +38,21 @@ class SamePadding2D(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not 1 <= strides <= pool_size:
+        self.pool_size = _arguments.count(pool_size, "pool_size")
+        self.strides = _arguments.count(strides, "strides")
+        if self.strides > self.pool_size:
             raise ValueError(
-                "`strides` must be at least 1 and at most `pool_size`. "
-                f"Received: {pool_size=}, {strides=}"
+                f"`strides` must be at most `pool_size`. Received: {pool_size=}, {strides=}"
             )
-        self.pool_size, self.strides = pool_size, strides
         self.data_format = _arguments.data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def call(self, inputs: Any) -> Any:
+        return self._padded(inputs)
+
+    def _padded(self, x: Any) -> Any:
         size, strides = (self.pool_size,) * 2, (self.strides,) * 2
-        return _windows.pad(inputs, size, strides, self.data_format)
+        return _windows.pad(x, size, strides, self.data_format)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         shape = list(input_shape)
@@ -133,11 +136,7 @@ class SameAveragePooling2D(SamePadding2D):
     def call(self, inputs: Any) -> Any:
         sums, counts = (
             ops.average_pool(
-                super(SameAveragePooling2D, self).call(x),
-                self.pool_size,
-                self.strides,
-                "valid",
-                self.data_format,
+                self._padded(x), self.pool_size, self.strides, "valid", self.data_format
             )
             for x in (inputs, ops.ones_like(inputs))
         )
@@ -148,4 +147,37 @@ class SameAveragePooling2D(SamePadding2D):
         for axis in _arguments.area(self.data_format):
             if shape[axis] is not None:
                 shape[axis] = -(-shape[axis] // self.strides)
+        return tuple(shape)
+
+
+@keras.saving.register_keras_serializable(package="keras_cnn_classics")
+class CeilAveragePooling2D(SameAveragePooling2D):
+    """An average pool whose last windows may hang over the far edge, as Caffe's do.
+
+    The number of windows is rounded up, the first one begins at the near edge, and each averages
+    what is in the map, and nothing else.
+
+    Args:
+        pool_size: Height and width of the windows. Defaults to `3`.
+        strides: Their steps, no longer than the windows. Defaults to `2`.
+        data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
+
+    Input shape:
+        4D tensor, `(batch, height, width, channels)` or `(batch, channels, height, width)`.
+
+    Output shape:
+        4D tensor of the same layout with `ceil((n - pool_size) / strides) + 1` of n cells.
+    """
+
+    def _padded(self, x: Any) -> Any:
+        widths = [(0, 0)] * 4
+        for axis in _arguments.area(self.data_format):
+            widths[axis] = (0, self.strides - 1)
+        return ops.pad(x, widths)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        shape = list(input_shape)
+        for axis in _arguments.area(self.data_format):
+            if shape[axis] is not None:
+                shape[axis] = 1 - (self.pool_size - shape[axis]) // self.strides
         return tuple(shape)

@@ -46,8 +46,15 @@ class SpatialPyramidPooling(keras.layers.Layer):
         self.data_format = _arguments.data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
+    def build(self, input_shape: Any) -> None:
+        if input_shape[_arguments.channel_axis(self.data_format)] is None:
+            raise ValueError(
+                f"Layer {self.name!r} needs a known number of channels. "
+                f"Received the input shape {tuple(input_shape)}."
+            )
+
     def call(self, inputs: Any) -> Any:
-        rows, columns = (1, 2) if self.data_format == "channels_last" else (2, 3)
+        rows, columns = _arguments.area(self.data_format)
         grids = []
         for n in self.bins:
             grid = _maxima(_maxima(inputs, rows, n), columns, n)

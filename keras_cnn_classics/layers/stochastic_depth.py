@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_cnn_classics.layers import _arguments
+
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
 class StochasticDepth(keras.layers.Layer):
@@ -36,7 +38,7 @@ class StochasticDepth(keras.layers.Layer):
 
     def __init__(self, survival: float, *, seed: Any = None, **kwargs: Any):
         super().__init__(**kwargs)
-        if isinstance(survival, bool) or not 0 < survival <= 1:
+        if not _arguments.is_number(survival) or not 0 < survival <= 1:
             raise ValueError(f"`survival` must be above 0 and at most 1. Received: {survival=}")
         self.survival = float(survival)
         self.seed = seed

@@ -8,6 +8,7 @@ import keras
 from keras import layers, ops
 
 from keras_cnn_classics.layers import _arguments
+from keras_cnn_classics.layers.drop_connect import DropConnect
 
 _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 _DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
@@ -26,7 +27,8 @@ class WeightNormalization(keras.layers.Wrapper):
     `training.initialize(model, "weight_normalization", data=batch)` does.
 
     Args:
-        layer: A dense layer, or a convolution of any kind but a separable one.
+        layer: A dense layer, or a convolution of any kind but a separable one. One that draws
+            random numbers or keeps a state, as `DropConnect` does, is none.
 
     Input shape:
         That of the layer.
@@ -47,7 +49,14 @@ class WeightNormalization(keras.layers.Wrapper):
                 "`layer` must be a dense layer or a convolution with one kernel. "
                 f"Received: layer={layer!r}"
             )
+        if isinstance(layer, DropConnect):
+            raise ValueError(
+                "`layer` must compute the same from the same input. "
+                f"Received: layer={layer!r}, which drops weights at random"
+            )
         kwargs.setdefault("dtype", layer.dtype_policy)
+        # A penalty on what a layer gives is added where it is called as a layer: here.
+        kwargs.setdefault("activity_regularizer", layer.activity_regularizer)
         super().__init__(layer, **kwargs)
 
     def build(self, input_shape: Any = None) -> None:

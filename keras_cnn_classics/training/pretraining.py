@@ -25,8 +25,15 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_cnn_classics.layers._windows import same_widths
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._layers import matches
+
+# Beside layers without weights: those that do not mix places.
+_PART_OF_THE_CODE = (
+    *(layers.BatchNormalization, layers.GroupNormalization, layers.LayerNormalization),
+    layers.PReLU,
+)
 
 
 def pretrain(
@@ -217,8 +224,9 @@ def _learns(layer: Any) -> bool:
 
 def _keeps_shape(link: _Link) -> bool:
     """Whether a layer is part of the code: an activation, a normalization."""
+    plain = not link.layer.weights or isinstance(link.layer, _PART_OF_THE_CODE)
     pool = isinstance(link.layer, layers.MaxPooling2D)
-    return not (pool or _learns(link.layer)) and link.seen.shape == link.given.shape
+    return plain and not pool and link.seen.shape == link.given.shape
 
 
 def _chosen(links: Sequence[_Link], which: str | Sequence[str] | None) -> list[str]:
@@ -245,9 +253,7 @@ def _channel_axis(layer: Any) -> int:
 
 def _before(length: int, size: int, step: int, padding: str) -> int:
     """How far the first window reaches over the near edge."""
-    if padding == "valid":
-        return 0
-    return max((-(-length // step) - 1) * step + size - length, 0) // 2
+    return 0 if padding == "valid" else same_widths(length, size, step)[0]
 
 
 def _maxima(code: Any, pool: Any) -> Any:

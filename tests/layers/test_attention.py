@@ -354,7 +354,14 @@ def test_resizing_maps_of_unknown_size():
         (lambda: layers.SelfAttention2D(2, 8)(X), "`value_reduction` of layer"),
         (lambda: layers.SelfAttention2D(project=False), "must be 1 without `v`"),
         (lambda: layers.SelfAttention2D(pool_size=0), "`pool_size` must be a positive"),
-        (lambda: layers.EdgePadding2D(-1), "must not be negative"),
+        (lambda: layers.SelfAttention2D(2, 2, pool_size=10)(X), "larger than the map"),
+        (lambda: layers.SpatialAttention(momentum=3), "`momentum` must be from 0 to 1"),
+        (lambda: layers.SpatialAttention(epsilon=-1), "`epsilon` must be a positive number"),
+        (lambda: layers.SoftmaxAttention2D()([X, X[..., 1:], X]), "as many channels as the q"),
+        (lambda: layers.ResizeLike()(X), r"two maps \[x, like\]"),
+        (lambda: layers.EdgePadding2D(-1), "integers that are not negative"),
+        (lambda: layers.EdgePadding2D(1.5), "integers that are not negative"),
+        (lambda: layers.EdgePadding2D("a"), "integers that are not negative"),
     ],
 )
 def test_errors_of_attention(make, message):

@@ -104,7 +104,8 @@ def test_stochastic_pooling_draws_by_probability(data_format):
 
 
 def test_the_gradient_of_stochastic_pooling_goes_to_the_drawn_place():
-    x = np.array([[1.0, 2.0], [3.0, 4.0]], "float32")[None, :, :, None]
+    # Weighed by probability they would give 34.75.
+    x = np.array([[1.0, 2.0], [5.0, 40.0]], "float32")[None, :, :, None]
     image = keras.Input((2, 2, 1))
     held = keras.layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer="ones")(image)
     model = keras.Model(image, layers.StochasticPooling2D(2)(held))
@@ -112,7 +113,7 @@ def test_the_gradient_of_stochastic_pooling_goes_to_the_drawn_place():
     # y = w * x[drawn], so that the step takes x[drawn] from w = 1.
     model.train_on_batch(x, np.zeros((1, 1, 1, 1)))
     step = 1 - float(model.get_weights()[0].item())
-    assert any(abs(step - value) < 1e-5 for value in (1, 2, 3, 4))
+    assert any(abs(step - value) < 1e-5 for value in (1, 2, 5, 40))
 
 
 # Lp pooling
@@ -512,6 +513,12 @@ def test_maps_of_unknown_size(name):
         (lambda: layers.DropBlock2D(block_size=0), "block_size"),
         (lambda: layers.DropBlock2D(ramp_steps=-1), "ramp_steps"),
         (lambda: layers.DropBlock2D()(keras.Input((None, 8, 3))), "known height"),
+        (lambda: layers.StochasticPooling2D(3)(X[:, :2]), "larger than the map"),
+        (lambda: layers.LpPooling2D("a"), "`p` must be a finite number"),
+        (lambda: layers.Maxout(2, axis="x"), "`axis` must be an integer"),
+        (lambda: layers.StochasticDepth("a"), "`survival` must be above 0"),
+        (lambda: layers.SamePadding2D((3, 3)), "`pool_size` must be a positive integer"),
+        (lambda: layers.WeightNormalization(layers.DropConnect(4)), "at random"),
         (lambda: layers.WeightNormalization(keras.layers.ReLU()), "one kernel"),
         (lambda: layers.WeightNormalization(keras.layers.SeparableConv2D(4, 3)), "one kernel"),
     ],
@@ -520,3 +527,55 @@ def test_errors(make, message):
     with pytest.raises(ValueError, match=message) as caught:
         make()
     assert "Received" in str(caught.value)
+
+
+class Inferring(keras.Model):
+    """A layer that is trained in the mode of inference, as frozen parts of networks are."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def call(self, inputs):
+        return self.layer(inputs, training=False)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "gelu"])
+def test_drop_connect_has_a_gradient_at_zero(activation):
+    """Where a unit has no variance, of which the root has none."""
+    model = Inferring(layers.DropConnect(3, activation=activation))
+    x = np.zeros((2, 4), "float32")
+    model(x)
+    model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=False)
+    model.train_on_batch(x, np.ones((2, 3)))
+    for weight in model.get_weights():
+        assert np.isfinite(weight).all()
+
+
+def test_a_penalty_on_what_a_normalized_layer_gives():
+    layer = keras.layers.Dense(4, activity_regularizer=keras.regularizers.L2(0.5))
+    wrapped = layers.WeightNormalization(layer)
+    y = array(wrapped(X[:, 0, 0]))
+    np.testing.assert_allclose(array(wrapped.losses[0]), 0.5 * (y**2).sum() / len(y), rtol=1e-5)
+    assert again(wrapped).activity_regularizer is not None
+
+
+DRAWING = {
+    "stochastic_pooling": lambda seed: layers.StochasticPooling2D(2, seed=seed),
+    "drop_connect": lambda seed: layers.DropConnect(5, kernel_initializer="ones", seed=seed),
+    "drop_block": lambda seed: layers.DropBlock2D(0.5, 2, seed=seed),
+    "stochastic_depth": lambda seed: layers.StochasticDepth(0.5, seed=seed),
+}
+
+
+@pytest.mark.parametrize("kind", DRAWING)
+def test_a_seed_decides_what_is_drawn(kind):
+    def drawn(layer):
+        x = np.abs(X) + 0.1
+        return [array(layer(x, training=True)) for _ in range(8)]
+
+    first, same, other = (drawn(DRAWING[kind](seed)) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, same)
+    assert not np.array_equal(first, other)
+    assert any(not np.array_equal(first[0], one) for one in first[1:])
+    np.testing.assert_array_equal(drawn(again(DRAWING[kind](3))), first)

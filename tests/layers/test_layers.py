@@ -39,6 +39,19 @@ def test_same_padding(data_format, shape, size, strides):
 
 
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("shape", [(2, 7, 9, 3), (2, 8, 10, 3), (2, 5, 6, 3)])
+@pytest.mark.parametrize(("size", "strides"), [(3, 2), (5, 3), (4, 1), (2, 2)])
+def test_average_pools_that_round_up(data_format, shape, size, strides):
+    x = RNG.normal(size=shape).astype("float32")
+    rows, columns = (-((size - n) // strides) + 1 for n in shape[1:3])
+    expected = np.empty((shape[0], rows, columns, shape[3]))
+    for i, j in np.ndindex(rows, columns):
+        seen = x[:, strides * i : strides * i + size, strides * j : strides * j + size]
+        expected[:, i, j] = seen.mean((1, 2))
+    check(layers.CeilAveragePooling2D(size, strides, data_format=data_format), x, expected)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 @pytest.mark.parametrize("shape", [(2, 7, 9, 3), (2, 8, 10, 3), (2, 7, 10, 3), (2, 2, 1, 3)])
 def test_odd_padding(data_format, shape):
     x = RNG.normal(size=shape).astype("float32")
@@ -47,7 +60,11 @@ def test_odd_padding(data_format, shape):
 
 
 @pytest.mark.parametrize(
-    "kind", [layers.OddPadding2D, layers.SamePadding2D, layers.SameAveragePooling2D]
+    "kind",
+    [
+        *(layers.OddPadding2D, layers.SamePadding2D),
+        *(layers.SameAveragePooling2D, layers.CeilAveragePooling2D),
+    ],
 )
 @pytest.mark.parametrize("shape", [(2, 7, 9, 3), (2, 8, 10, 3)])
 def test_same_padding_of_maps_of_unknown_size(kind, shape):

@@ -110,6 +110,17 @@ def test_what_it_costs():
     assert row.connections == cells * 37
 
 
+def on_another_map(shape):
+    layer = LocallyConnected2D(2, 3)
+    layer(X)
+    return layer(np.zeros(shape, "float32"))
+
+
+def test_a_configuration_of_keras_2():
+    config = {**LocallyConnected2D(2, 3).get_config(), "implementation": 1}
+    assert LocallyConnected2D.from_config(config).filters == 2
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -117,6 +128,10 @@ def test_what_it_costs():
         (lambda: LocallyConnected2D(2, 3, padding="same"), "`ZeroPadding2D` before the layer"),
         (lambda: LocallyConnected2D(2, (1, 2, 3)), "`kernel_size` must be a positive integer or"),
         (lambda: LocallyConnected2D(2, 3)(keras.Input((None, 8, 3))), "must be known"),
+        *(
+            (lambda shape=shape: on_another_map(shape), f"expected axis {axis} of input shape")
+            for axis, shape in ((1, (2, 8, 8, 3)), (1, (2, 12, 8, 3)), (2, (2, 9, 7, 3)))
+        ),
         (lambda: LocallyConnected2D(2, 10)(X), "is larger than the map"),
     ],
 )

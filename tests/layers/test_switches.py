@@ -144,10 +144,17 @@ def test_a_network_that_is_saved(tmp_path):
 
 def test_mixed_precision():
     x = RNG.normal(size=(1, 4, 4, 2)).astype("float32")
+    x = np.round(x, 2)  # so that rounding to float16 changes no order
+    plain, places = MaxPoolingWithSwitches(2)(x)
     values, switches = MaxPoolingWithSwitches(2, dtype="mixed_float16")(x)
+    to_numpy = keras.ops.convert_to_numpy
+    np.testing.assert_array_equal(to_numpy(switches), to_numpy(places))
+    np.testing.assert_allclose(to_numpy(values), to_numpy(plain), rtol=1e-3)
     assert keras.backend.standardize_dtype(values.dtype) == "float16"
     y = MaxUnpooling(2, dtype="mixed_float16")([values, switches])
     assert keras.backend.standardize_dtype(y.dtype) == "float16"
+    unpooled = to_numpy(MaxUnpooling(2)([plain, places]))
+    np.testing.assert_allclose(to_numpy(y), unpooled, rtol=1e-3)
     assert keras.backend.standardize_dtype(switches.dtype) == "int32"
 
 

@@ -168,7 +168,7 @@ def cifar_highway(x, ours, stages):
 @pytest.mark.parametrize(
     ("name", "rendering", "item", "side"),
     [
-        ("NINCIFAR", nin_cifar, None, 32),
+        *(("NINCIFAR", nin_cifar, None, side) for side in (32, 33, 38)),
         ("OverFeatFast", overfeat_fast, None, 231),
         ("OverFeatAccurate", overfeat_accurate, None, 221),
         ("PReLUNetA", prelu_net, 5, 112),

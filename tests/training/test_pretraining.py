@@ -40,6 +40,20 @@ def network(pool=None):
     )
 
 
+def test_only_layers_without_weights_and_normalizations_are_part_of_the_code():
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(4, 3, padding="same", name="conv"),
+            layers.BatchNormalization(name="norm"),
+            layers.ReLU(name="relu"),
+            layers.DepthwiseConv2D(3, padding="same", name="depthwise"),
+        ]
+    )
+    found = LayerAutoencoder(model, "conv").behind.layers
+    assert [layer.name for layer in found] == ["norm", "relu"]
+
+
 @pytest.mark.slow_compiled
 def test_the_errors_fall_and_only_what_learned_is_handed_over():
     images, model = digits(), network()
