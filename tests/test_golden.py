@@ -12,7 +12,17 @@ from keras_cnn_classics.testing import contracts, golden
 FOLDER = Path(__file__).parent / "golden"
 
 
-@pytest.mark.parametrize("name", kcc.list_models())
+FAMILIES = {kcc.get_builder(name).spec.family: name for name in reversed(kcc.list_models())}
+
+
+# The fingerprints are TensorFlow's, so that to find them on PyTorch says more, and is faster.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in FAMILIES.values() else pytest.mark.slow_compiled)
+        for name in kcc.list_models()
+    ],
+)
 def test_golden(name, request):
     builder = kcc.get_builder(name)
     model = contracts.tiny(builder, classifier_activation=None)

@@ -67,7 +67,9 @@ def test_weights_for_non_commercial_use_are_no_default():
 HOSTED = [model for model in sources.models() if "imagenet/keras" in sources.of(model)]
 KERAS = [
     # The largest say nothing that the others do not; building them takes long.
-    pytest.param(name, marks=pytest.mark.slow) if re.search("B[1-7]$|Large|152|201", name) else name
+    pytest.param(name, marks=pytest.mark.slow)
+    if re.search("B[1-7]$|Large|101|152|169|201|19$|50V2", name)
+    else name
     for name in HOSTED
     if hasattr(keras.applications, name)
 ]

@@ -117,6 +117,7 @@ def test_ctrl_c_ends_all_workers_and_the_job(script, tmp_path):
     assert "Traceback" not in errors.decode()
 
 
+@pytest.mark.slow
 def test_gpus_are_dealt_out(script):
     path = script("print(os.environ['CUDA_VISIBLE_DEVICES'])")
     done = launch("--", path, CUDA_VISIBLE_DEVICES="0,3,5,7")
@@ -126,6 +127,7 @@ def test_gpus_are_dealt_out(script):
     assert "names 4 GPUs" in done.stderr
 
 
+@pytest.mark.slow
 def test_launches_commands_of_this_program():
     done = launch("--", "--version")
     assert done.returncode == 0

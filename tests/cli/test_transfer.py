@@ -57,6 +57,7 @@ def test_train_and_evaluate_on_some_classes(run, first):
     assert "--only must" in errors
 
 
+@pytest.mark.slow
 def test_a_comparison_is_left_and_goes_on(compare, tmp_path):
     methods = ("--old-data", "digits", "--methods", "fine-tuning, joint_training")
     code, out, errors = compare(*methods)

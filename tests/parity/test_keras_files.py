@@ -167,7 +167,8 @@ def old_resnext(depths, groups, *, fixed):
     return keras.Model(image, keras.layers.Dense(1000, name="probs")(x))
 
 
-@pytest.mark.parametrize("fixed", [False, slow(True)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fixed", [False, True])
 def test_the_hosted_resnexts(fixed, tmp_path):
     theirs = old_resnext((3, 4, 6, 3), 32, fixed=fixed)
     kernels = {x.name: x.get_weights() for x in theirs.layers if x.name.endswith("_gconv")}

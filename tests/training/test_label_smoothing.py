@@ -212,7 +212,7 @@ def test_errors():
         fit(model, LabelSmoothing(schedule=lambda epoch: None))
 
 
-@pytest.mark.slow_elsewhere
+@pytest.mark.slow_compiled
 def test_smoothing_acts_on_a_real_run():
     data = kcc.data.load("digits", batch_size=256, image_size=8, preprocess=None, seed=0)
     sure, losses = {}, {}

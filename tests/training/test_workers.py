@@ -83,6 +83,7 @@ def models_are_saved(two):
             np.testing.assert_array_equal(saved, trained)
 
 
+@pytest.mark.slow
 def test_two_workers(tmp_path):
     """All that is said of them below; one test, since starting them is what takes the time."""
     two, one = tmp_path / "two", tmp_path / "one"

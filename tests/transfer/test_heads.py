@@ -12,6 +12,7 @@ from keras_cnn_classics.transfer.heads import find_head, form_of, functional
 from tests.transfer.networks import SHAPE, X, network
 
 
+@pytest.mark.slow_compiled
 def test_a_dense_head():
     model = network()
     head = find_head(model.output)

@@ -113,6 +113,7 @@ def test_images_that_were_not_recorded(two_devices):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data under its strategy")
+@pytest.mark.slow
 def test_batches_that_leave_out_other_images_each_time(two_devices):
     import tensorflow as tf
 
