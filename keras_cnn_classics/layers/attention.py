@@ -32,6 +32,22 @@ def _reduced(layer: Any, channels: int, name: str) -> int:
     return channels // ratio
 
 
+def _kernels(layer: Any) -> dict[str, Any]:
+    """What a layer's parts are told of their kernels, each with random numbers of its own."""
+    initializer = layer.kernel_initializer
+    return {
+        "kernel_initializer": getattr(initializer, "clone", lambda: initializer)(),
+        "kernel_regularizer": layer.kernel_regularizer,
+    }
+
+
+def _config_of_kernels(layer: Any) -> dict[str, Any]:
+    return {
+        "kernel_initializer": keras.initializers.serialize(layer.kernel_initializer),
+        "kernel_regularizer": keras.regularizers.serialize(layer.kernel_regularizer),
+    }
+
+
 def _largest(x: Any, axis: int | tuple[int, ...], keepdims: bool = False) -> Any:
     """The maximum, whose gradient goes to the first place that has it, as in PyTorch.
 
@@ -58,6 +74,8 @@ class SqueezeExcite(keras.layers.Layer):
         ratio: How many times fewer units than channels the first dense layer has. Defaults to `16`.
         activation: Activation of the first dense layer. Defaults to `"relu"`.
         use_bias: Whether the dense layers have biases. Defaults to `True`.
+        kernel_initializer: Initial kernels. Defaults to `"glorot_uniform"`.
+        kernel_regularizer: Penalty on the kernels. Defaults to none.
         data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
 
     Input shape:
@@ -80,6 +98,8 @@ class SqueezeExcite(keras.layers.Layer):
         ratio: int = 16,
         activation: Any = "relu",
         use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        kernel_regularizer: Any = None,
         data_format: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -87,6 +107,8 @@ class SqueezeExcite(keras.layers.Layer):
         self.ratio = _arguments.count(ratio, "ratio")
         self.activation = keras.activations.get(activation)
         self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.data_format = _arguments.data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
@@ -94,8 +116,10 @@ class SqueezeExcite(keras.layers.Layer):
         channels = _channels(self, input_shape)
         units = _reduced(self, channels, "ratio")
         shared = {"use_bias": self.use_bias, "dtype": self.dtype_policy}
-        self.fc1 = keras.layers.Dense(units, activation=self.activation, name="fc1", **shared)
-        self.fc2 = keras.layers.Dense(channels, name="fc2", **shared)
+        self.fc1 = keras.layers.Dense(
+            units, activation=self.activation, name="fc1", **shared, **_kernels(self)
+        )
+        self.fc2 = keras.layers.Dense(channels, name="fc2", **shared, **_kernels(self))
         self.fc1.build((None, channels))
         self.fc2.build((None, units))
 
@@ -113,6 +137,7 @@ class SqueezeExcite(keras.layers.Layer):
             "ratio": self.ratio,
             "activation": keras.activations.serialize(self.activation),
             "use_bias": self.use_bias,
+            **_config_of_kernels(self),
             "data_format": self.data_format,
         }
 
@@ -128,6 +153,8 @@ class ChannelAttention(SqueezeExcite):
         ratio: How many times fewer units than channels the first dense layer has. Defaults to `16`.
         activation: Activation of the first dense layer. Defaults to `"relu"`.
         use_bias: Whether the dense layers have biases, as in the authors' code. Defaults to `True`.
+        kernel_initializer: Initial kernels. Defaults to `"glorot_uniform"`.
+        kernel_regularizer: Penalty on the kernels. Defaults to none.
         data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
 
     Input shape:
@@ -162,6 +189,8 @@ class SpatialAttention(keras.layers.Layer):
         momentum: Momentum of its moving averages. Defaults to `0.99`, the authors'.
         epsilon: Added to its variance. Defaults to `1e-5`, the authors'.
         gamma_initializer: Initial scale of it. Defaults to `"zeros"`, the authors'.
+        kernel_initializer: Initial kernels. Defaults to `"glorot_uniform"`.
+        kernel_regularizer: Penalty on the kernels. Defaults to none.
         data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
 
     Input shape:
@@ -181,6 +210,8 @@ class SpatialAttention(keras.layers.Layer):
         momentum: float = 0.99,
         epsilon: float = 1e-5,
         gamma_initializer: Any = "zeros",
+        kernel_initializer: Any = "glorot_uniform",
+        kernel_regularizer: Any = None,
         data_format: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -193,6 +224,8 @@ class SpatialAttention(keras.layers.Layer):
             raise ValueError(f"`epsilon` must be a positive number. Received: {epsilon=}")
         self.momentum, self.epsilon = momentum, epsilon
         self.gamma_initializer = keras.initializers.get(gamma_initializer)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.data_format = _arguments.data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
@@ -208,6 +241,7 @@ class SpatialAttention(keras.layers.Layer):
             use_bias=not self.batch_norm,
             dtype=self.dtype_policy,
             name="conv",
+            **_kernels(self),
         )
         self.conv.build(tuple(shape))
         if self.batch_norm:
@@ -241,6 +275,7 @@ class SpatialAttention(keras.layers.Layer):
             "momentum": self.momentum,
             "epsilon": self.epsilon,
             "gamma_initializer": keras.initializers.serialize(self.gamma_initializer),
+            **_config_of_kernels(self),
             "data_format": self.data_format,
         }
 
@@ -342,6 +377,8 @@ class SelfAttention2D(keras.layers.Layer):
         pool_size: Side of the windows in which the largest of `f` and of `h` is kept, fewer
             positions to attend to. Defaults to `1`: none.
         use_bias: Whether the convolutions have biases. Defaults to `False`.
+        kernel_initializer: Initial kernels. Defaults to `"glorot_uniform"`.
+        kernel_regularizer: Penalty on the kernels. Defaults to none.
         data_format: `"channels_last"`, `"channels_first"`, or `None` for Keras's global setting.
 
     Input shape:
@@ -364,6 +401,8 @@ class SelfAttention2D(keras.layers.Layer):
         project: bool = True,
         pool_size: int = 1,
         use_bias: bool = False,
+        kernel_initializer: Any = "glorot_uniform",
+        kernel_regularizer: Any = None,
         data_format: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -378,6 +417,8 @@ class SelfAttention2D(keras.layers.Layer):
         self.project = project
         self.pool_size = _arguments.count(pool_size, "pool_size")
         self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.data_format = _arguments.data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
@@ -407,6 +448,7 @@ class SelfAttention2D(keras.layers.Layer):
             use_bias=self.use_bias,
             dtype=self.dtype_policy,
             name=name,
+            **_kernels(self),
         )
         conv.build(input_shape)
         return conv
@@ -432,5 +474,6 @@ class SelfAttention2D(keras.layers.Layer):
             "project": self.project,
             "pool_size": self.pool_size,
             "use_bias": self.use_bias,
+            **_config_of_kernels(self),
             "data_format": self.data_format,
         }

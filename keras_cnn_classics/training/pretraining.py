@@ -106,7 +106,7 @@ class LayerAutoencoder(keras.Model):
     activation and normalization. The layers before it give what is to be reconstructed, and stay
     as they are. Compile it with an optimizer alone, and fit it on images; `predict` gives the
     reconstruction of the layer's input, for the first layer that of the image. `pretrain` does this
-    layer by layer.
+    layer by layer. It shares its layers with the model, so what is saved is the model.
 
     Args:
         model: A model whose layers form a chain, for images of a fixed size. Its layers are used,

@@ -342,6 +342,33 @@ def test_resizing_maps_of_unknown_size():
 
 
 @pytest.mark.parametrize(
+    "make",
+    [
+        lambda **kw: layers.SqueezeExcite(2, **kw),
+        lambda **kw: layers.ChannelAttention(3, **kw),
+        lambda **kw: layers.SpatialAttention(3, batch_norm=False, **kw),
+        lambda **kw: layers.SelfAttention2D(2, 2, **kw),
+    ],
+)
+def test_kernels_are_drawn_and_penalized_as_told(make):
+    layer = make(
+        kernel_initializer=keras.initializers.RandomUniform(2.0, 3.0),
+        kernel_regularizer=keras.regularizers.L2(0.25),
+    )
+    layer = type(layer).from_config(layer.get_config())
+    layer(X)
+    kernels = [
+        keras.ops.convert_to_numpy(one) for one in layer.weights if one.path.endswith("/kernel")
+    ]
+    assert kernels
+    assert all(((one >= 2) & (one <= 3)).all() for one in kernels)
+    first = [one.ravel()[0] for one in kernels]
+    assert len(set(first)) == len(first)  # each is drawn for itself
+    penalty = float(keras.ops.convert_to_numpy(sum(layer.losses)))
+    assert penalty == pytest.approx(0.25 * sum((one**2).sum() for one in kernels), rel=1e-5)
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: layers.SqueezeExcite(0), "positive integer"),
