@@ -64,8 +64,8 @@ def windows(x: Any, of: Mapping[int, tuple[int, int]]) -> Any:
     return ops.stack(places, axis=0)
 
 
-class Pooling2D(keras.layers.Layer):
-    """A pool whose windows see zeros beyond the edge: the arguments, the shapes and the config."""
+class Windowed2D(keras.layers.Layer):
+    """A layer that sees windows of a map: the arguments and the config."""
 
     def __init__(
         self,
@@ -80,14 +80,37 @@ class Pooling2D(keras.layers.Layer):
         self.strides = self.pool_size if strides is None else _arguments.pair(strides, "strides")
         if padding not in ("valid", "same"):
             raise ValueError(f"`padding` must be 'valid' or 'same'. Received: {padding=}")
+        self.padding = padding
+        self.data_format = _arguments.data_format(data_format)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "pool_size": self.pool_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "data_format": self.data_format,
+        }
+
+
+class Pooling2D(Windowed2D):
+    """A pool whose windows see zeros beyond the edge, and its shapes."""
+
+    def __init__(
+        self,
+        pool_size: int | tuple[int, int] = 2,
+        strides: int | tuple[int, int] | None = None,
+        padding: str = "valid",
+        data_format: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pool_size, strides, padding, data_format, **kwargs)
         longer = any(s > n for n, s in zip(self.pool_size, self.strides, strict=True))
         if padding == "same" and longer:
             raise ValueError(
                 "With padding='same', `strides` must be at most `pool_size`. "
                 f"Received: {pool_size=}, {strides=}"
             )
-        self.padding = padding
-        self.data_format = _arguments.data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape: Any) -> None:
@@ -120,12 +143,3 @@ class Pooling2D(keras.layers.Layer):
             self.pool_size, self.strides, self.padding, data_format=self.data_format
         )
         return pool.compute_output_shape(input_shape)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "pool_size": self.pool_size,
-            "strides": self.strides,
-            "padding": self.padding,
-            "data_format": self.data_format,
-        }

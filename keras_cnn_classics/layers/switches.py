@@ -10,27 +10,11 @@ import keras
 from keras import ops
 
 from keras_cnn_classics.layers import _arguments
-from keras_cnn_classics.layers._windows import same_widths
+from keras_cnn_classics.layers._windows import Windowed2D, same_widths
 
 
-class _Windows(keras.layers.Layer):
+class _Windows(Windowed2D):
     """What the two layers share: the windows of a pool, and where they lie."""
-
-    def __init__(
-        self,
-        pool_size: int | tuple[int, int] = 2,
-        strides: int | tuple[int, int] | None = None,
-        padding: str = "valid",
-        data_format: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.pool_size = _arguments.pair(pool_size, "pool_size")
-        self.strides = _arguments.pair(self.pool_size if strides is None else strides, "strides")
-        if padding not in ("valid", "same"):
-            raise ValueError(f"`padding` must be 'valid' or 'same'. Received: {padding=}")
-        self.padding = padding
-        self.data_format = _arguments.data_format(data_format)
 
     def _before(self, side: Any, axis: int) -> Any:
         """How far the first window hangs over the near edge of a map, along one axis."""
@@ -57,15 +41,6 @@ class _Windows(keras.layers.Layer):
 
     def _from_last(self, x: Any) -> Any:
         return x if self.data_format == "channels_last" else ops.moveaxis(x, -1, 1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "pool_size": self.pool_size,
-            "strides": self.strides,
-            "padding": self.padding,
-            "data_format": self.data_format,
-        }
 
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
