@@ -5,6 +5,7 @@ oneDNN's kernels differ between processors, and in TensorFlow 2.21 one crashes: 
 channels-first convolutions on a CPU, so it stays on and tiny models keep 16 channels.
 """
 
+import gc
 import os
 
 import pytest
@@ -52,6 +53,11 @@ def pytest_collection_modifyitems(config, items):
     others = [one for one in items if ("two_devices" in one.fixturenames) != split]
     config.hook.pytest_deselected(items=others)
     items[:] = [one for one in items if ("two_devices" in one.fixturenames) == split]
+
+
+def pytest_collection_finish():
+    """What imports have made stays, and need not be looked through at each collection."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

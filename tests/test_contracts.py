@@ -27,12 +27,12 @@ FAMILIES = {kcc.get_builder(name).spec.family: name for name in reversed(NAMES)}
 OF_BLOCKS = ("names", "save_load", "data_formats", "aux")
 FEW = ("lenet", "alexnet", "googlenet", "mobilenet_v2")
 # TensorFlow has what computes for those that have, together, all layers that any network has, and a
-# training step for those that have layers of their own, which are tested everywhere; JAX, which
-# compiles longest, for the few. What all share it has on the two smallest.
+# training step for those that have layers of their own. JAX, which compiles longest, has that step
+# for those and the few. What else computes it has for the two smallest, as TensorFlow has the rest.
 COMPUTING = ("save_load", "gradients", "data_formats", "aux")
-DISTINCT = ("lenet", "alexnet", "googlenet", "resnet", "densenet", "resnext", "stochastic_depth")
-DISTINCT += ("xception", "senet", "mobilenet_v2", "efficientnet")
-TRAINED = ("cbam", "self_attention", "dpn", "highway", "prelu_net", "deepface", "c3d")
+DISTINCT = ("lenet", "alexnet", "googlenet", "resnext", "stochastic_depth", "xception")
+DISTINCT += ("efficientnet",)
+TRAINED = ("cbam", "self_attention", "highway", "prelu_net", "deepface", "c3d")
 BACKEND = keras.backend.backend()
 
 
@@ -42,8 +42,8 @@ def is_quick(name, check):
             return name in FIRST_OF_KIND
         families = FAMILIES if check in OF_BLOCKS else FEW
     elif check in COMPUTING:
-        families = DISTINCT if BACKEND == "tensorflow" else FEW
-        families += TRAINED if check == "gradients" else ()
+        families = DISTINCT if BACKEND == "tensorflow" else FEW[:2]
+        families += (*FEW, *TRAINED) if check == "gradients" else ()
     else:
         families = FEW[:2] if BACKEND == "tensorflow" else ()
     return name in map(FAMILIES.get, families)

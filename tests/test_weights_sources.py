@@ -68,7 +68,7 @@ HOSTED = [model for model in sources.models() if "imagenet/keras" in sources.of(
 KERAS = [
     # The largest say nothing that the others do not; building them takes long.
     pytest.param(name, marks=pytest.mark.slow)
-    if re.search("B[1-7]$|Large|101|152|169|201|19$|50V2", name)
+    if re.search("B[1-7]$|NASNet|InceptionRes|DenseNet|101|152|19$|50V2", name)
     else name
     for name in HOSTED
     if hasattr(keras.applications, name)
@@ -112,8 +112,8 @@ def test_keras_asks_for_the_same_files(name, include_top, monkeypatch):
     assert (file.url, file.digest.removeprefix("md5:") or None) == (asked["url"], asked["digest"])
 
 
-@pytest.mark.parametrize("include_top", [True, False])
-@pytest.mark.parametrize("size", [128, 224])
+@pytest.mark.parametrize("include_top", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [128, pytest.param(224, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "alpha"), [("MobileNet", 0.25), ("MobileNetV2", 1.3)])
 def test_keras_asks_for_the_same_variant(name, alpha, size, include_top, monkeypatch):
     theirs = getattr(keras.applications, name)

@@ -17,6 +17,7 @@ PICTURE, CHART, REPORT = "digits.png", "transfer.png", "report.html"
 FIRST, TRANSFER = "digits-0-4", "transfer"  # folders
 DIGITS = ("0 to 4", "5 to 9")
 METHODS = ("fine_tuning", "learning_without_forgetting")
+EPOCHS = {"all digits": 30, "0 to 4": 15, "5 to 9": 20}
 
 
 def demo(
@@ -37,7 +38,9 @@ def demo(
     from keras_cnn_classics.data import load
 
     spec = builder.spec
-    settings = dataclasses.replace(training.recipe(spec, "quick"), epochs=30, batch_size=16)
+    settings = dataclasses.replace(
+        training.recipe(spec, "quick"), epochs=EPOCHS["all digits"], batch_size=16
+    )
     earlier = (output / PICTURE).exists()
     training.check_folder(output, overwrite=earlier)
     if earlier:
@@ -99,7 +102,7 @@ def demo(
     run(
         builder,
         old,
-        dataclasses.replace(settings, epochs=15),
+        dataclasses.replace(settings, epochs=EPOCHS["0 to 4"]),
         output / FIRST,
         seed=seed,
         validation=0.0,
@@ -141,7 +144,7 @@ def _teach(
         new,
         METHODS,
         [seed],
-        epochs=20,
+        epochs=EPOCHS["5 to 9"],
         optimizer=keras.optimizers.SGD(3e-3, momentum=0.9),
         folder=output / TRANSFER,
     )

@@ -29,7 +29,7 @@ def answers(model, x):
         *("ResNet50", slow("ResNet101"), slow("ResNet152")),
         *(slow("ResNet50V2"), slow("ResNet101V2"), slow("ResNet152V2")),
         *(slow("DenseNet121"), slow("DenseNet169"), slow("DenseNet201")),
-        *("MobileNet", "MobileNetV2"),
+        *(slow("MobileNet"), slow("MobileNetV2")),
         *(slow("InceptionV3"), slow("InceptionResNetV2")),
     ],
 )
@@ -56,9 +56,9 @@ def test_parity(name, include_top, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "alpha"), [("MobileNet", 0.25), ("MobileNetV2", 0.35), ("MobileNetV2", 1.4)]
+    ("name", "alpha"), [("MobileNet", 0.25), slow("MobileNetV2", 0.35), ("MobileNetV2", 1.4)]
 )
-@pytest.mark.parametrize("side", [128, 97])
+@pytest.mark.parametrize("side", [slow(128), 97])
 def test_parity_of_widths_and_sizes(name, alpha, side, tmp_path):
     options = {"input_shape": (side, side, 3), "alpha": alpha, "classifier_activation": None}
     theirs = getattr(keras.applications, name)(weights=None, **options)
@@ -89,7 +89,7 @@ def efficientnet(name, statistics=STD**2, gain=1.0, **kwargs):
 @pytest.mark.parametrize(
     ("name", "side", "gain"),
     [
-        *(("EfficientNetB0", 224, 1.1), ("EfficientNetB0", 97, 1.1)),
+        *(slow("EfficientNetB0", 224, 1.1), ("EfficientNetB0", 97, 1.1)),
         *(slow("EfficientNetB1", 240, 1.1), slow("EfficientNetB2", 260, 1.0)),
         *(slow("EfficientNetB3", 300, 1.0), slow("EfficientNetB4", 380, 1.0)),
         *(slow("EfficientNetB5", 131, 1.0), slow("EfficientNetB6", 128, 0.95)),
@@ -119,7 +119,7 @@ def test_efficientnet(name, side, gain, include_top, tmp_path):
 @pytest.mark.parametrize(
     ("name", "side"),
     [
-        *(("Xception", 299), slow("Xception", 128), ("Xception", 97)),
+        *(slow("Xception", 299), slow("Xception", 128), ("Xception", 97)),
         *(slow("NASNetMobile", 224), slow("NASNetMobile", 97)),
         *(slow("NASNetLarge", 331), slow("NASNetLarge", 64)),
     ],

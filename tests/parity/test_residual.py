@@ -38,11 +38,11 @@ GAIN = 0.8  # with 1, the large ones of timm differ from themselves in float64 b
         slow("preresnet_cifar", "preresnet164bn_cifar10", "ResNet164V2", PYTORCHCV),
         slow("preresnet_cifar", "preresnet1001_cifar10", "ResNet1001V2", PYTORCHCV),
         slow("wrn_cifar", "wrn28_10_cifar10", "WideResNet28_10", {}),
-        ("wrn_cifar", "wrn16_10_cifar10", "WideResNet16_10", {}),
+        slow("wrn_cifar", "wrn16_10_cifar10", "WideResNet16_10", {}),
         slow("wrn_cifar", "wrn40_8_cifar10", "WideResNet40_8", {}),
         ("resnet_cifar", "resnet20_cifar10", "ResNet20", {"shortcut": "B"}),
         slow("resnet_cifar", "resnet110_cifar10", "ResNet110", {"shortcut": "B"}),
-        ("densenet_cifar", "densenet100_k12_bc_cifar10", "DenseNetBC100_12", {}),
+        slow("densenet_cifar", "densenet100_k12_bc_cifar10", "DenseNetBC100_12", {}),
     ],
 )
 def test_pytorchcv(module, theirs, ours, options, tmp_path):
@@ -57,7 +57,7 @@ def test_pytorchcv(module, theirs, ours, options, tmp_path):
     [
         ("legacy_seresnet50", "SEResNet50", {}),
         ("seresnet50", "SEResNet50", {"stride_in": "3x3", "ceil_mode": False}),
-        ("legacy_seresnext50_32x4d", "SEResNeXt50_32x4d", {}),
+        slow("legacy_seresnext50_32x4d", "SEResNeXt50_32x4d", {}),
         slow("seresnext50_32x4d", "SEResNeXt50_32x4d", {"ceil_mode": False}),
     ],
 )

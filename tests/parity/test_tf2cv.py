@@ -42,7 +42,7 @@ LARGE = 60 * X
         slow("alexnet", "AlexNetSingle", 224, 1.0, "build"),
         slow("zfnet", "ZFNet", 224, 1.0, "build"),
         slow("zfnetb", "ZFNetWide", 224, 1.0, "build"),
-        ("bninception", "BNInception", 224, 1.0, "build"),
+        slow("bninception", "BNInception", 224, 1.0, "build"),
         slow("inceptionresnetv1", "InceptionResNetV1", 299, 1.0, "build"),
         slow("cbam_resnet50", "CBAMResNet50", 224, 0.8, "build"),
         slow("preresnet200b", "ResNet200V2", 224, 0.8, "build"),

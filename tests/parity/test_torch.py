@@ -54,7 +54,7 @@ SMALL = PREPARED | {"input_shape": (96, 96, 3)}
 @pytest.mark.parametrize(
     ("theirs", "ours", "options"),
     [
-        ("resnet18", "ResNet18", {}),
+        slow("resnet18", "ResNet18", {}),
         slow("resnet34", "ResNet34", {}),
         ("resnet50", "ResNet50", V1_5),
         slow("resnet101", "ResNet101", V1_5),
@@ -72,14 +72,14 @@ SMALL = PREPARED | {"input_shape": (96, 96, 3)}
         ("mobilenetv1_100", "MobileNet", PYTORCH),
         ("mobilenetv2_100", "MobileNetV2", PYTORCH),
         slow("mobilenetv2_140", "MobileNetV2", {"alpha": 1.4, **PYTORCH}),
-        ("legacy_xception", "Xception", {**PYTORCH, "input_shape": (224, 224, 3)}),
+        slow("legacy_xception", "Xception", {**PYTORCH, "input_shape": (224, 224, 3)}),
         ("tf_efficientnet_b0", "EfficientNetB0", PREPARED),
         slow("tf_efficientnet_b2", "EfficientNetB2", SMALL),
         slow("tf_efficientnet_b3", "EfficientNetB3", SMALL),
         slow("tf_efficientnet_b5", "EfficientNetB5", SMALL),
         slow("tf_efficientnet_b6", "EfficientNetB6", SMALL),
         slow("tf_efficientnet_b7", "EfficientNetB7", PREPARED),
-        ("efficientnet_b0", "EfficientNetB0", PREPARED | PYTORCH),
+        slow("efficientnet_b0", "EfficientNetB0", PREPARED | PYTORCH),
         slow("efficientnet_b4", "EfficientNetB4", PREPARED | PYTORCH),
     ],
 )
@@ -151,7 +151,7 @@ def torchvision_names(state, parts, *, flat):
 @pytest.mark.parametrize(
     ("theirs", "ours", "parts", "options"),
     [
-        ("efficientnet_b1", "EfficientNetB1", EFFICIENTNET, PREPARED | PYTORCH),
+        slow("efficientnet_b1", "EfficientNetB1", EFFICIENTNET, PREPARED | PYTORCH),
         ("mobilenetv2_100", "MobileNetV2", MOBILENET_V2, PYTORCH),
     ],
 )
@@ -278,7 +278,7 @@ NARROW, MIDDLE, LARGE, WIDE = (16, 64), (32, 128), (48, 192), (64, 256)
         ),
     ],
 )
-@pytest.mark.parametrize("side", [224, 125, slow(131)])
+@pytest.mark.parametrize("side", [slow(224), 125, slow(131)])
 def test_squeezenet(name, first, column, side, tmp_path):
     module = randomize(TorchvisionSqueezeNet(first, column))
     compare(module, name, tmp_path, X[:, :side, :side], input_shape=(side, side, 3))
@@ -421,7 +421,7 @@ def test_xception_under_the_names_of_its_origin(side, tmp_path):
     compare(module, "Xception", tmp_path, x, state=state, **options)
 
 
-@pytest.mark.parametrize("side", [331, slow(96)])
+@pytest.mark.parametrize("side", [slow(331), 96])
 def test_nasnet(side, tmp_path):
     """timm's pools leave out what is beyond the edge in maxima, and count zeros in averages."""
     module = randomize(timm.create_model("nasnetalarge"))

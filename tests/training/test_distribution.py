@@ -89,14 +89,13 @@ CASES = {
     "loss-scale": (lambda: optimizers.LossScaleOptimizer(optimizers.SGD(0.1, clipnorm=0.02)), {}),
     "groups": (groups, {}),
 }
+# What the others do one by one.
+TOGETHER = ("batch-norm", "global-clipnorm", "average")
 
 
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(case, marks=pytest.mark.slow if case in ("clipnorm", "loss-scale") else ())
-        for case in CASES
-    ],
+    [pytest.param(case, marks=() if case in TOGETHER else pytest.mark.slow) for case in CASES],
 )
 def test_training_equals_that_of_one_device(two_devices, images, case):
     optimizer, options = CASES[case]
@@ -114,6 +113,7 @@ def test_training_equals_that_of_one_device(two_devices, images, case):
         np.testing.assert_allclose(values, expected[name], atol=2e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_network_of_ours_on_one_iterator(two_devices):
     """All that a classic has, on one iterator for the run."""
     random = np.random.default_rng(0)
@@ -325,7 +325,7 @@ class Recorder(keras.callbacks.Callback):
 
 
 @needs_tensorflow
-@pytest.mark.parametrize("steps", [None, 3])
+@pytest.mark.parametrize("steps", [pytest.param(None, marks=pytest.mark.slow), 3])
 def test_the_plain_loop_does_as_fit_does(two_devices, images, steps):
     """The same weights, history and calls of callbacks."""
     results = []
@@ -359,7 +359,7 @@ def test_the_plain_loop_does_as_fit_does(two_devices, images, steps):
 
 
 @needs_tensorflow
-@pytest.mark.parametrize("own_loop", [False, True])
+@pytest.mark.parametrize("own_loop", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_share_of_a_worker_is_dealt_out_to_its_replicas(
     two_devices, images, monkeypatch, own_loop
 ):

@@ -36,6 +36,16 @@ MAKE = {
         model, 3, warmup_epochs=1, responses="live"
     ),
 }
+
+
+def quick_for(*names):
+    """All methods; those of other names are slow where steps are compiled."""
+    return [
+        pytest.param(name, marks=() if name in names else pytest.mark.slow_compiled)
+        for name in MAKE
+    ]
+
+
 # Which of the old layers a method leaves as they are, bit by bit.
 FROZEN = {
     "extraction": (*TRUNK, *NORM, "predictions"),
@@ -61,7 +71,7 @@ def fit(method, epochs=3, **arguments):
     return method.fit(X, Y, batch_size=12, epochs=epochs, verbose=0, **arguments)
 
 
-@pytest.mark.parametrize("name", MAKE)
+@pytest.mark.parametrize("name", quick_for("extraction, through", "last block", "lwf"))
 def test_frozen_means_frozen_and_the_rest_learns(name):
     model = network()
     before = model.get_weights()

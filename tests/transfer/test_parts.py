@@ -41,7 +41,13 @@ def fit(method, epochs):
     method.fit(X, Y, batch_size=12, epochs=epochs, verbose=0, **more)
 
 
-@pytest.mark.parametrize("name", MAKE)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "last block" else pytest.mark.slow_compiled)
+        for name in MAKE
+    ],
+)
 def test_frozen_means_frozen_in_a_network_of_parts(name):
     model = of_parts()
     before = by_place(model)

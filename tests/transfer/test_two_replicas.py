@@ -34,14 +34,15 @@ MAKE = {
 }
 
 
-# They share their step with others.
-REPEATS = ("extraction", "duplicate", "joint", "lwf, live", "rates by depth")
-REPEATS += ("distillation, recorded",)
-
-
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow if name in REPEATS else ()) for name in MAKE],
+    [
+        # The others share their step with these.
+        pytest.param(
+            name, marks=() if name in ("lwf, recorded", "distillation") else pytest.mark.slow
+        )
+        for name in MAKE
+    ],
 )
 def test_weights_are_those_of_one_device(two_devices, name):
     weights, logs = [], []
