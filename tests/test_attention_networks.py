@@ -8,6 +8,7 @@ import keras_cnn_classics as kcc
 from keras_cnn_classics.inspection import count
 from keras_cnn_classics.testing import contracts, golden
 from keras_cnn_classics.weights import deferred
+from tests.marks import slow
 
 
 def empty(name, **options):
@@ -130,7 +131,7 @@ def test_a_mask_of_zeros_leaves_half_as_much_again():
     np.testing.assert_allclose(weighed, 1.5 * trunk, rtol=1e-5)
 
 
-@pytest.mark.parametrize("side", [pytest.param(32, marks=pytest.mark.slow), 45])
+@pytest.mark.parametrize("side", [slow(32), 45])
 def test_the_forms_of_residual_attention_differ(side):
     """pytorchcv's has the same weights, and other answers."""
     shape = (side, side, 3)

@@ -13,6 +13,7 @@ from keras_cnn_classics.inspection import count
 from keras_cnn_classics.layers import HighwayGate
 from keras_cnn_classics.testing import contracts, golden
 from keras_cnn_classics.weights import deferred
+from tests.marks import slow
 
 RNG = np.random.default_rng(1312)
 
@@ -118,8 +119,8 @@ def test_weights_of_highway_networks_by_hand():
     ("name", "layers", "bias"),
     [
         *(("HighwayFC20", 21, -2), ("Highway10_16", 10, -1), ("Highway11", 11, -2)),
-        pytest.param("Highway19", 19, -2, marks=pytest.mark.slow),
-        pytest.param("Highway32", 32, -2, marks=pytest.mark.slow),
+        slow("Highway19", 19, -2),
+        slow("Highway32", 32, -2),
     ],
 )
 def test_gates_of_highway_networks(name, layers, bias):

@@ -17,7 +17,7 @@ from keras_cnn_classics.inspection import count
 from keras_cnn_classics.preprocessing import preprocess_input
 from keras_cnn_classics.testing import contracts
 from keras_cnn_classics.weights import deferred, preprocessing_of
-from tests.parity.rough import slow
+from tests.marks import slow
 
 
 def empty(name, **options):
@@ -235,10 +235,7 @@ def test_both_ways_of_the_first_block_start_from_activated_maps():
     ("name", "options", "params", "macs"),
     [
         ("ResNet164V2", {"stride_in": "3x3"}, 1_703_258, 247_646_720),
-        pytest.param(
-            *("ResNet1001V2", {"stride_in": "3x3"}, 10_327_706, 1_490_995_712),
-            marks=pytest.mark.slow,
-        ),
+        slow(*("ResNet1001V2", {"stride_in": "3x3"}, 10_327_706, 1_490_995_712)),
         ("ResNet200V2", {"first_inside": True}, 64_666_280, 14_776_270_848),
     ],
 )
@@ -721,7 +718,7 @@ def test_options_for_pytorchs_checkpoints(name, options):
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="XLA by TensorFlow")
 @pytest.mark.parametrize(
     "name",
-    [pytest.param("ResNeXt50_32x4d", marks=pytest.mark.slow), "StochasticDepthResNet110"],
+    [slow("ResNeXt50_32x4d"), "StochasticDepthResNet110"],
 )
 def test_a_compiled_training_step(name):
     """Grouped convolutions and skipped blocks are compiled by XLA, forward and back."""

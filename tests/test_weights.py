@@ -15,6 +15,7 @@ from keras_cnn_classics.applications import alexnet, vgg
 from keras_cnn_classics.registry import WeightsFile, WeightsSource
 from keras_cnn_classics.testing import contracts
 from keras_cnn_classics.weights import errors, preprocessing_of
+from tests.marks import slow, slow_compiled
 
 TINY = {"width": 16, "units": (32, 24), "input_shape": (32, 32, 3)}
 X = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
@@ -218,7 +219,7 @@ RESNET = {"depths": (1, 1, 1, 1), "width": 16}
         ),
     ],
 )
-@pytest.mark.parametrize("include_top", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("include_top", [True, slow(False)])
 def test_networks_that_only_their_configurations_tell_apart(
     saved, loaded, options, other, words, form, include_top, tmp_path
 ):
@@ -233,8 +234,8 @@ def test_networks_that_only_their_configurations_tell_apart(
         getattr(kcc, loaded)(**options, **shape, weights=path, include_top=include_top)
 
 
-@pytest.mark.parametrize("form", ["keras", "h5"])
-@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize("form", ["keras", slow_compiled("h5")])
+@pytest.mark.parametrize("include_top", [True, slow_compiled(False)])
 def test_a_network_behind_layers_of_its_own_is_another(include_top, form, tmp_path):
     image = keras.Input((96, 96, 3))
     scaled = keras.layers.Rescaling(1 / 127.5, -1)(image)
@@ -294,7 +295,7 @@ def test_a_model_that_keras_has_saved(tmp_path):
     np.testing.assert_allclose(run(ours), run(theirs), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("form", ["weights.h5", "keras", "h5"])
+@pytest.mark.parametrize("form", [slow_compiled("weights.h5"), "keras", slow_compiled("h5")])
 def test_a_prefix_does_not_come_between_a_network_and_its_file(vgg11, form, tmp_path):
     save = {"weights.h5": "save_weights"}.get(form, "save")
     prefixed = kcc.VGG11(**TINY, classes=5, prefix="left_", weights=None)
@@ -334,6 +335,7 @@ def test_a_file_for_a_network_behind_other_layers(vgg11, form, tmp_path):
     np.testing.assert_allclose(run(model), run(vgg11), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow_compiled
 def test_a_trunk_is_not_taken_from_a_deeper_one(tmp_path):
     write_legacy_h5(kcc.VGG19(**TINY, include_top=False, weights=None), tmp_path / "vgg19.h5")
     with pytest.raises(ValueError, match="unknown layers block3_conv4"):

@@ -15,6 +15,7 @@ from keras_cnn_classics.preprocessing import model_preprocessing, preprocess_inp
 from keras_cnn_classics.registry import WeightsFile, WeightsSource
 from keras_cnn_classics.testing import contracts
 from keras_cnn_classics.weights import _copies, _files, errors, torch_layout
+from tests.marks import slow_compiled
 
 TINY = {"width": 16, "units": (32, 24), "input_shape": (32, 32, 3), "classes": 5}
 PIXELS = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
@@ -68,6 +69,7 @@ def test_grey_images_for_networks_that_prepare_or_pad_them(name, tmp_path):
     assert np.isfinite(run(grey, contracts.images(shape))).all()
 
 
+@pytest.mark.slow_compiled
 def test_other_channels_need_to_be_asked_for(saved):
     _, path = saved
     with pytest.raises(errors.MismatchError, match="adapt_input_channels=True"):
@@ -76,6 +78,7 @@ def test_other_channels_need_to_be_asked_for(saved):
         kcc.VGG16(input_shape=(224, 224, 4))
 
 
+@pytest.mark.slow_compiled
 def test_adapted_from_a_converted_checkpoint(tmp_path):
     """The channels of PyTorch's kernels are elsewhere."""
     model, path = contracts.tiny(kcc.ResNet18), tmp_path / "theirs.safetensors"
@@ -89,7 +92,9 @@ def test_adapted_from_a_converted_checkpoint(tmp_path):
 # Preparing images inside
 
 
-@pytest.mark.parametrize("name", ["VGG11", "MobileNetV2", "ResNet50", "LeNet5"])
+@pytest.mark.parametrize(
+    "name", [*map(slow_compiled, ("VGG11", "MobileNetV2", "ResNet50")), "LeNet5"]
+)
 def test_preparing_images_inside(name, tmp_path):
     builder = kcc.get_builder(name)
     shape = contracts.image_shape(builder)
@@ -208,6 +213,7 @@ def test_four_channels_are_red_green_blue_and_another():
         np.testing.assert_allclose(got[..., 3], x[..., 3] - means, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow_compiled
 def test_efficientnet_prepares_images_itself_unless_told():
     options = {"weights": None, "input_shape": (32, 32, 3), "include_top": False}
     model = kcc.EfficientNetB0(**options)

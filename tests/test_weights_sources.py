@@ -11,6 +11,7 @@ import pytest
 import keras_cnn_classics as kcc
 from keras_cnn_classics.preprocessing import MODES
 from keras_cnn_classics.weights import sources
+from tests.marks import slow
 
 ALL = [
     pytest.param(model, tag, source, id=f"{model}-{tag}")
@@ -67,9 +68,7 @@ def test_weights_for_non_commercial_use_are_no_default():
 HOSTED = [model for model in sources.models() if "imagenet/keras" in sources.of(model)]
 KERAS = [
     # The largest say nothing that the others do not; building them takes long.
-    pytest.param(name, marks=pytest.mark.slow)
-    if re.search("B[1-7]$|NASNet|InceptionRes|DenseNet|101|152|19$|50V2", name)
-    else name
+    slow(name) if re.search("B[1-7]$|NASNet|InceptionRes|DenseNet|101|152|19$|50V2", name) else name
     for name in HOSTED
     if hasattr(keras.applications, name)
 ]
@@ -103,7 +102,7 @@ def asked_by(monkeypatch, build):
 
 
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined")
-@pytest.mark.parametrize("include_top", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("include_top", [True, slow(False)])
 @pytest.mark.parametrize("name", KERAS)
 def test_keras_asks_for_the_same_files(name, include_top, monkeypatch):
     theirs = getattr(keras.applications, name)
@@ -112,8 +111,8 @@ def test_keras_asks_for_the_same_files(name, include_top, monkeypatch):
     assert (file.url, file.digest.removeprefix("md5:") or None) == (asked["url"], asked["digest"])
 
 
-@pytest.mark.parametrize("include_top", [True, pytest.param(False, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("size", [128, pytest.param(224, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("include_top", [True, slow(False)])
+@pytest.mark.parametrize("size", [128, slow(224)])
 @pytest.mark.parametrize(("name", "alpha"), [("MobileNet", 0.25), ("MobileNetV2", 1.3)])
 def test_keras_asks_for_the_same_variant(name, alpha, size, include_top, monkeypatch):
     theirs = getattr(keras.applications, name)

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_cnn_classics.layers import _arguments
+from keras_cnn_classics.layers._largest import largest
 
 
 def _channels(layer: Any, input_shape: Any) -> int:
@@ -46,18 +47,6 @@ def _config_of_kernels(layer: Any) -> dict[str, Any]:
         "kernel_initializer": keras.initializers.serialize(layer.kernel_initializer),
         "kernel_regularizer": keras.regularizers.serialize(layer.kernel_regularizer),
     }
-
-
-def _largest(x: Any, axis: int | tuple[int, ...], keepdims: bool = False) -> Any:
-    """The maximum, whose gradient goes to the first place that has it, as in PyTorch.
-
-    That of `ops.max` goes to all places that are equal to it. JAX's compiler may compute them anew,
-    with another rounding, when none is, and divides by their number.
-    """
-    axes = (axis,) if isinstance(axis, int) else axis
-    for one in axes:
-        x = ops.take_along_axis(x, ops.argmax(x, axis=one, keepdims=True), axis=one)
-    return x if keepdims else ops.squeeze(x, axes)
 
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
@@ -170,7 +159,7 @@ class ChannelAttention(SqueezeExcite):
         - [Woo et al., 2018](https://arxiv.org/abs/1807.06521), section 3, equation 2
     """
 
-    pools = (ops.mean, _largest)
+    pools = (ops.mean, largest)
 
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
@@ -258,7 +247,7 @@ class SpatialAttention(keras.layers.Layer):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         axis = _arguments.channel_axis(self.data_format)
-        seen = [pool(inputs, axis=axis, keepdims=True) for pool in (_largest, ops.mean)]
+        seen = [pool(inputs, axis=axis, keepdims=True) for pool in (largest, ops.mean)]
         score = self.conv(ops.concatenate(seen, axis=axis))
         if self.batch_norm:
             score = self.norm(score, training=training)

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_cnn_classics.layers import _arguments
+from keras_cnn_classics.layers._largest import largest
 
 
 @keras.saving.register_keras_serializable(package="keras_cnn_classics")
@@ -76,4 +77,4 @@ def _maxima(x: Any, axis: int, n: int) -> Any:
     side = ops.shape(x)[axis]
     before = (slice(None),) * axis
     bins = [x[(*before, slice(i * side // n, -(-(i + 1) * side // n)))] for i in range(n)]
-    return ops.stack([ops.max(one, axis=axis) for one in bins], axis=axis)
+    return ops.stack([largest(one, axis) for one in bins], axis=axis)

@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 from keras import layers, ops
 
+from keras_cnn_classics.layers import MaxPoolingWithSwitches, MaxUnpooling
 from keras_cnn_classics.layers._windows import same_widths
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._layers import matches
@@ -143,7 +143,16 @@ class LayerAutoencoder(keras.Model):
         self.noise = layers.Dropout(noise, seed=seed, name="noise")
         self.below = _part(links[:place], model.inputs[0], "below")
         self.behind = _part(links[place + 1 : last + 1], link.given, "behind")
-        self.pool = after if isinstance(after, layers.MaxPooling2D) else None
+        self.pool = None
+        if isinstance(after, layers.MaxPooling2D):
+            windows = {
+                name: getattr(after, name)
+                for name in ("pool_size", "strides", "padding", "data_format")
+            }
+            seen = links[last + 1].seen.shape
+            area = seen[1:3] if _channel_axis(after) == -1 else seen[2:]
+            self.pool = MaxPoolingWithSwitches(**windows)
+            self.unpool = MaxUnpooling(**windows, output_size=area)
         self.below.trainable = self.behind.trainable = False
         self.encoder.trainable = True
         self.channels = _channel_axis(self.encoder)
@@ -159,7 +168,10 @@ class LayerAutoencoder(keras.Model):
         code = self.encoder(left * self.noise(x, training=training))
         code = self.behind(code, training=False)
         if self.pool is not None:
-            code = _maxima(code, self.pool)
+            # Only the maxima of its windows are left, in their places.
+            maxima, places = self.pool(ops.stop_gradient(code))
+            kept = self.unpool([ops.ones_like(maxima), places]) > 0
+            code = code * ops.cast(kept, code.dtype)
         decoded = self._decode(code, x.shape)
         self.add_loss(ops.mean(ops.square(ops.cast(decoded - x, "float32"))))
         return decoded
@@ -251,32 +263,6 @@ def _channel_axis(layer: Any) -> int:
     return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
 
 
-def _before(length: int, size: int, step: int, padding: str) -> int:
-    """How far the first window reaches over the near edge."""
-    return 0 if padding == "valid" else same_widths(length, size, step)[0]
-
-
-def _maxima(code: Any, pool: Any) -> Any:
-    """The code, with zeros in all places of which no window of a max pooling takes its maximum."""
-    fixed = ops.stop_gradient(code)
-    # A place is the maximum of a window if it equals the least maximum of the windows on it.
-    least = ops.max_pool(fixed, pool.pool_size, pool.strides, pool.padding, pool.data_format)
-    area = (1, 2) if _channel_axis(pool) == -1 else (2, 3)
-    inside = np.ones([1] * 4, bool)
-    for axis, size, step in zip(area, pool.pool_size, pool.strides, strict=True):
-        length, count = code.shape[axis], least.shape[axis]
-        starts = np.arange(count) * step - _before(length, size, step, pool.padding)
-        on = [[k for k in range(count) if 0 <= i - starts[k] < size] for i in range(length)]
-        most = max(map(len, on))
-        # Short lists repeat a window; a place on none is not inside.
-        which = np.array([(ks or [0]) + (ks or [0])[:1] * (most - max(len(ks), 1)) for ks in on])
-        least = ops.min(ops.take(least, which, axis), axis + 1)
-        shape = [1] * 4
-        shape[axis] = length
-        inside = inside & np.reshape([bool(ks) for ks in on], shape)
-    return code * ops.cast(ops.logical_and(fixed == least, inside), code.dtype)
-
-
 def _transpose(conv: Any, kernel: Any, code: Any, shape: Any) -> Any:
     """The transpose of a convolution, cut and filled to the shape of its input."""
     axis = _channel_axis(conv)
@@ -289,7 +275,9 @@ def _transpose(conv: Any, kernel: Any, code: Any, shape: Any) -> Any:
     area = (1, 2) if axis == -1 else (2, 3)
     sizes = zip(area, conv.kernel_size, conv.strides, conv.dilation_rate, strict=True)
     for place, size, step, dilation in sizes:
-        before = _before(shape[place], dilation * (size - 1) + 1, step, conv.padding)
+        # How far the first window reaches over the near edge.
+        widths = same_widths(shape[place], dilation * (size - 1) + 1, step)
+        before = 0 if conv.padding == "valid" else widths[0]
         end = before + shape[place]
         cuts[place] = slice(before, end)
         fill[place] = (0, max(end - decoded.shape[place], 0))

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from tests.marks import slow
+
 LAUNCH = [sys.executable, "-m", "keras_cnn_classics", "launch"]
 
 
@@ -78,11 +80,9 @@ def test_a_dead_worker_restarts_all(script):
     ("body", "code", "runs"),
     [
         ("sys.exit(3 * rank)", 3, 2),  # at once, twice in the same way
-        pytest.param("sys.exit(2)", 2, 1, marks=pytest.mark.slow),  # wrong usage
-        pytest.param(
-            "sys.exit(3 + restarts)", 5, 3, marks=pytest.mark.slow
-        ),  # each time in another way, up to --restarts
-        pytest.param("os.kill(os.getpid(), 9)", 137, 2, marks=pytest.mark.slow),
+        slow("sys.exit(2)", 2, 1),  # wrong usage
+        slow("sys.exit(3 + restarts)", 5, 3),  # each time in another way, up to --restarts
+        slow("os.kill(os.getpid(), 9)", 137, 2),
     ],
 )
 def test_a_job_that_cannot_work_is_given_up(script, body, code, runs):

@@ -2,12 +2,6 @@
 
 import keras
 import numpy as np
-import pytest
-
-
-def slow(*values):
-    """A row for another variant of what a quicker row compares: `make test-all` alone has it."""
-    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def randomize(model, seed=1, gain=1.0):

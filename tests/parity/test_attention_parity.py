@@ -20,7 +20,8 @@ from reference import (  # noqa: E402
     pytorchcv,
     randomize,
 )
-from rough import slow  # noqa: E402
+
+from tests.marks import slow  # noqa: E402
 
 functional = torch.nn.functional
 GAIN = 0.8  # with 1, residual networks of rough weights are chaotic

@@ -14,7 +14,8 @@ torch = pytest.importorskip("torch", reason="the parity tests compare with PyTor
 safetensors = pytest.importorskip("safetensors.torch")
 
 from reference import X, compare, pytorchcv, randomize  # noqa: E402
-from rough import slow  # noqa: E402
+
+from tests.marks import slow  # noqa: E402
 
 ODD = X[:, :97, :97]  # every map is odd somewhere
 

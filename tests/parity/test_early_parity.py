@@ -18,7 +18,8 @@ from reference import (  # noqa: E402
     pytorchcv,
     randomize,
 )
-from rough import slow  # noqa: E402
+
+from tests.marks import slow  # noqa: E402
 
 F = torch.nn.functional
 

@@ -25,7 +25,8 @@ from reference import (  # noqa: E402
     pytorchcv,
     randomize,
 )
-from rough import slow  # noqa: E402
+
+from tests.marks import slow  # noqa: E402
 
 X299 = np.random.default_rng(0).normal(size=(2, 299, 299, 3)).astype("float32")
 

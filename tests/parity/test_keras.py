@@ -6,9 +6,10 @@ import re
 import keras
 import numpy as np
 import pytest
-from rough import assert_near, randomize, slow
+from rough import assert_near, randomize
 
 import keras_cnn_classics as kcc
+from tests.marks import slow
 
 # Layers without weights that Keras leaves without names.
 UNNAMED = (

@@ -7,10 +7,11 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from rough import assert_near, randomize, slow
+from rough import assert_near, randomize
 
 import keras_cnn_classics as kcc
 from keras_cnn_classics.weights import deferred
+from tests.marks import slow
 
 SHAPE = (64, 64, 3)
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -15,8 +15,10 @@ torch = pytest.importorskip("torch", reason="the parity tests compare with PyTor
 safetensors = pytest.importorskip("safetensors.torch")
 
 from reference import answers, pytorchcv, randomize  # noqa: E402
-from rough import assert_near, slow  # noqa: E402
+from rough import assert_near  # noqa: E402
 from test_residual import CifarResNet  # noqa: E402
+
+from tests.marks import slow  # noqa: E402
 
 # Mean and standard deviation of the data by which those prepare images who are not timm.
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

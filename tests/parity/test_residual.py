@@ -22,7 +22,8 @@ from reference import (  # noqa: E402
     pytorchcv,
     randomize,
 )
-from rough import slow  # noqa: E402
+
+from tests.marks import slow  # noqa: E402
 
 SMALL = X[:, :32, :32]
 PYTORCHCV = {"first_inside": True, "stride_in": "3x3"}

@@ -8,10 +8,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from rough import assert_near, slow
+from rough import assert_near
 
 import keras_cnn_classics as kcc
 from keras_cnn_classics.weights import sources
+from tests.marks import slow
 
 pytestmark = [
     pytest.mark.parity,

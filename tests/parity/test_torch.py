@@ -26,7 +26,8 @@ from reference import (  # noqa: E402
     pytorchcv,
     randomize,
 )
-from rough import slow  # noqa: E402
+
+from tests.marks import slow  # noqa: E402
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from keras_cnn_classics.training import (
     with_auxiliary_targets,
     without_auxiliary,
 )
+from tests.marks import slow_compiled
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(32, 6)).astype("float32")
@@ -58,13 +59,13 @@ def total(history, prefix=""):
 @pytest.mark.parametrize(
     ("arguments", "one", "two"),
     [
-        ({}, [0.3] * 4, [0.3] * 4),
-        ({"weights": {"aux1": 0.6, "aux2": 0}}, [0.6] * 4, [0] * 4),
+        slow_compiled({}, [0.3] * 4, [0.3] * 4),
+        slow_compiled({"weights": {"aux1": 0.6, "aux2": 0}}, [0.6] * 4, [0] * 4),
         ({"weights": 0.4, "drop_at": 3}, [0.4, 0.4, 0.4, 0], [0.4, 0.4, 0.4, 0]),
         ({"weights": {"aux1": 0.6, "aux2": 3}, "schedule": "linear"}, [0.6, 0.4, 0.2, 0], None),
-        ({"schedule": "cosine", "drop_at": 3}, [0.3, 0.15, 0, 0], [0.3, 0.15, 0, 0]),
-        ({"schedule": lambda epoch: 2.0**-epoch}, [0.3, 0.15, 0.075, 0.0375], None),
-        ({"drop_at": 0, "schedule": "linear"}, [0] * 4, [0] * 4),
+        slow_compiled({"schedule": "cosine", "drop_at": 3}, [0.3, 0.15, 0, 0], [0.3, 0.15, 0, 0]),
+        slow_compiled({"schedule": lambda epoch: 2.0**-epoch}, [0.3, 0.15, 0.075, 0.0375], None),
+        slow_compiled({"drop_at": 0, "schedule": "linear"}, [0] * 4, [0] * 4),
     ],
 )
 def test_the_compiled_step_reads_the_weights_of_each_epoch(arguments, one, two):

@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 from keras_cnn_classics.training.averaging import WeightAveraging, reestimate_batch_norm
+from tests.marks import slow_compiled
 
 X = np.random.default_rng(0).normal(size=(24, 3)).astype("float32")
 Y = X.sum(axis=1, keepdims=True)
@@ -102,11 +103,11 @@ def _same(a, b):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, _mean),
-        ({"start_epoch": 1}, lambda w: _mean(w[6:])),
+        slow_compiled({}, _mean),
+        slow_compiled({"start_epoch": 1}, lambda w: _mean(w[6:])),
         ({"start_step": 3, "every": 2}, lambda w: _mean(w[3::2])),
         ({"decay": 0.3}, lambda w: _ema(w, 0.3, True)),
-        ({"decay": 0.9, "warm_up": False}, lambda w: _ema(w, 0.9, False)),
+        slow_compiled({"decay": 0.9, "warm_up": False}, lambda w: _ema(w, 0.9, False)),
     ],
 )
 def test_averages(options, expected):
@@ -119,7 +120,7 @@ def test_averages(options, expected):
     _same(net.get_weights(), expected(record.trained))
 
 
-@pytest.mark.parametrize("validate", [True, False])
+@pytest.mark.parametrize("validate", [True, slow_compiled(False)])
 def test_validation_sees_the_average_and_training_does_not(validate):
     net, record, plain = _net(), Record(), Record()
     start = net.get_weights()

@@ -16,6 +16,7 @@ import keras_cnn_classics as kcc
 from keras_cnn_classics import training
 from keras_cnn_classics.training import distribution
 from keras_cnn_classics.training.distribution import devices, loop
+from tests.marks import slow
 
 BACKEND = keras.backend.backend()
 needs_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="about tf.distribute")
@@ -325,7 +326,7 @@ class Recorder(keras.callbacks.Callback):
 
 
 @needs_tensorflow
-@pytest.mark.parametrize("steps", [pytest.param(None, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("steps", [slow(None), 3])
 def test_the_plain_loop_does_as_fit_does(two_devices, images, steps):
     """The same weights, history and calls of callbacks."""
     results = []
@@ -359,7 +360,7 @@ def test_the_plain_loop_does_as_fit_does(two_devices, images, steps):
 
 
 @needs_tensorflow
-@pytest.mark.parametrize("own_loop", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("own_loop", [slow(False), True])
 def test_the_share_of_a_worker_is_dealt_out_to_its_replicas(
     two_devices, images, monkeypatch, own_loop
 ):

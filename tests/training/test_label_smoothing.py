@@ -6,6 +6,7 @@ import pytest
 
 import keras_cnn_classics as kcc
 from keras_cnn_classics.training import LabelSmoothing, SmoothedCrossentropy
+from tests.marks import slow_compiled
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(32, 6)).astype("float32")
@@ -90,13 +91,15 @@ def test_keras_ignores_a_change_of_its_own_label_smoothing():
 @pytest.mark.parametrize(
     ("arguments", "epsilons"),
     [
-        ({}, [0.4] * 5),
-        ({"off_for_last": 2}, [0.4, 0.4, 0.4, 0, 0]),
-        ({"schedule": "linear", "final": 0.2}, [0.4, 0.35, 0.3, 0.25, 0.2]),
+        slow_compiled({}, [0.4] * 5),
+        slow_compiled({"off_for_last": 2}, [0.4, 0.4, 0.4, 0, 0]),
+        slow_compiled({"schedule": "linear", "final": 0.2}, [0.4, 0.35, 0.3, 0.25, 0.2]),
         ({"schedule": "linear", "off_for_last": 2}, [0.4, 0.2, 0, 0, 0]),
-        ({"schedule": "cosine"}, [0.4, 0.341421, 0.2, 0.058579, 0]),
-        ({"schedule": lambda epoch: 0.1 * epoch, "off_for_last": 1}, [0, 0.1, 0.2, 0.3, 0]),
-        (
+        slow_compiled({"schedule": "cosine"}, [0.4, 0.341421, 0.2, 0.058579, 0]),
+        slow_compiled(
+            {"schedule": lambda epoch: 0.1 * epoch, "off_for_last": 1}, [0, 0.1, 0.2, 0.3, 0]
+        ),
+        slow_compiled(
             {"schedule": keras.optimizers.schedules.ExponentialDecay(0.8, 1, 0.5)},
             [0.8, 0.4, 0.2, 0.1, 0.05],
         ),
@@ -109,6 +112,7 @@ def test_schedules(arguments, epsilons):
     assert float(loss.epsilon) == pytest.approx(epsilons[-1], abs=1e-6)
 
 
+@pytest.mark.slow_compiled
 def test_a_second_run_starts_where_the_loss_was_made():
     loss = SmoothedCrossentropy(0.4, True)
     callback = LabelSmoothing(schedule="linear")
@@ -166,6 +170,7 @@ def test_a_run_from_a_file_goes_on(tmp_path):
     np.testing.assert_allclose(history["loss"], whole["loss"][2:], rtol=1e-6)
 
 
+@pytest.mark.slow_compiled
 def test_a_run_that_broke_off_is_followed_by_another():
     loss = SmoothedCrossentropy(0.4, True)
     model = dense(loss)

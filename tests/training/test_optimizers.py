@@ -17,6 +17,7 @@ from keras_cnn_classics.training.optimizers import (
 )
 from keras_cnn_classics.training.penalties import FilterRMS, constrain
 from keras_cnn_classics.training.schedules import OneCycle, StepDecay, WarmUp
+from tests.marks import slow_compiled
 
 needs_groups = pytest.mark.skipif(
     not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has no MultiOptimizer"
@@ -95,8 +96,8 @@ def _moves(model, optimizer):
 @pytest.mark.parametrize(
     ("factors", "expected"),
     [
-        ({"low": 0.1}, {"low": 0.1, "mid": 1, "top": 1}),
-        ({"base": 0.5}, {"low": 0.5, "mid": 0.5, "top": 1}),
+        slow_compiled({"low": 0.1}, {"low": 0.1, "mid": 1, "top": 1}),
+        slow_compiled({"base": 0.5}, {"low": 0.5, "mid": 0.5, "top": 1}),
         ({("l*", "top"): 0.1, "mid": 0.3}, {"low": 0.1, "mid": 0.3, "top": 0.1}),
     ],
 )

@@ -7,6 +7,7 @@ from keras import layers
 
 from keras_cnn_classics.layers import PartiallyConnectedConv2D
 from keras_cnn_classics.training.penalties import FilterRMS, add_l2, constrain
+from tests.marks import slow_compiled
 
 IMAGES = np.random.default_rng(0).normal(size=(4, 8, 8, 4)).astype("float32")
 
@@ -52,8 +53,10 @@ KERNELS = {
 @pytest.mark.parametrize(
     ("options", "paths"),
     [
-        ({}, KERNELS),
-        ({"depthwise": False}, {"separable/pointwise_kernel", "conv/kernel", "top/kernel"}),
+        slow_compiled({}, KERNELS),
+        slow_compiled(
+            {"depthwise": False}, {"separable/pointwise_kernel", "conv/kernel", "top/kernel"}
+        ),
         ({"exclude": ("sep*", "top")}, {"depth/kernel", "conv/kernel"}),
     ],
 )

@@ -9,6 +9,7 @@ import keras_cnn_classics as kcc
 from keras_cnn_classics import training
 from keras_cnn_classics.data.digits import load_digits
 from keras_cnn_classics.training.pretraining import LayerAutoencoder
+from tests.marks import slow_compiled
 
 RNG = np.random.default_rng(2011)
 
@@ -136,7 +137,7 @@ def numpy_maxima(x, size, strides, padding):
     return kept
 
 
-@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("data_format", ["channels_last", slow_compiled("channels_first")])
 @pytest.mark.parametrize(
     ("size", "strides", "padding"),
     [(2, 2, "valid"), (3, 2, "valid"), (3, 2, "same"), (2, 3, "valid"), ((3, 2), (1, 2), "same")],

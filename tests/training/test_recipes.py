@@ -14,6 +14,7 @@ from keras_cnn_classics import training
 from keras_cnn_classics.training import Recipe, recipe
 from keras_cnn_classics.training.papers import PAPERS
 from keras_cnn_classics.training.settings import Cosine, Plateau, Staircase, Steps
+from tests.marks import slow
 
 BASE = Recipe("a test", "sgd", 0.2, 1e-4, 64, 10, "crop", "a test")
 
@@ -167,7 +168,7 @@ QUICK = ("zfnet", "googlenet", "stochastic-depth", "efficientnet")
 
 @pytest.mark.parametrize(
     "name",
-    [one if one in QUICK else pytest.param(one, marks=pytest.mark.slow) for one in PAPERS],
+    [one if one in QUICK else slow(one) for one in PAPERS],
 )
 def test_every_recipe_trains(name):
     one = PAPERS[name].scaled(batch_size=4, scale=0.01)

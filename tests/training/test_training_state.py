@@ -20,6 +20,7 @@ from keras_cnn_classics.training import (
     WeightAveraging,
     _snapshot,
 )
+from tests.marks import slow, slow_compiled
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 6)).astype("float32")
@@ -112,12 +113,12 @@ def whole(tmp_path_factory):
     ("kill", "save_freq", "resumed"),
     [
         (Kill(2), "epoch", (2, 0)),
-        (Kill(0, 4), 2, (0, 4)),
+        slow_compiled(Kill(0, 4), 2, (0, 4)),
         (Kill(2, in_validation=True), 5, (2, 5)),
-        pytest.param(Kill(2, 3), "epoch", (2, 0), marks=pytest.mark.slow),
-        pytest.param(Kill(3, 3), 2, (3, 2), marks=pytest.mark.slow),
-        pytest.param(Kill(1, 4), 5, (1, 0), marks=pytest.mark.slow),
-        pytest.param(Kill(4, in_validation=True), 2, (4, 4), marks=pytest.mark.slow),
+        slow(Kill(2, 3), "epoch", (2, 0)),
+        slow(Kill(3, 3), 2, (3, 2)),
+        slow(Kill(1, 4), 5, (1, 0)),
+        slow(Kill(4, in_validation=True), 2, (4, 4)),
     ],
 )
 def test_goes_on_bit_by_bit(tmp_path, whole, kill, save_freq, resumed):
@@ -129,7 +130,7 @@ def test_goes_on_bit_by_bit(tmp_path, whole, kill, save_freq, resumed):
 
 
 @pytest.mark.slow_compiled
-@pytest.mark.parametrize("kill", [Kill(1, 4), pytest.param(Kill(2), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kill", [Kill(1, 4), slow(Kill(2))])
 def test_arrays_that_keras_shuffles(tmp_path, kill):
     whole = run(tmp_path / "whole", shuffle=True)
     with pytest.raises(Killed):
@@ -254,7 +255,7 @@ def test_data_are_told_where_to_begin(tmp_path):
 @pytest.mark.slow_compiled
 @pytest.mark.parametrize(
     "damage",
-    ["cut", "altered", *(pytest.param(one, marks=pytest.mark.slow) for one in ("empty", "html"))],
+    ["cut", "altered", *(slow(one) for one in ("empty", "html"))],
 )
 def test_a_damaged_state_is_left_out(tmp_path, whole, damage, caplog):
     with pytest.raises(Killed):
@@ -366,7 +367,7 @@ class Interrupt(keras.callbacks.Callback):
     ("place", "resumed"),
     [
         (Interrupt(1, 2), (1, 3)),
-        pytest.param(Interrupt(0, 0), (0, 1), marks=pytest.mark.slow),
+        slow(Interrupt(0, 0), (0, 1)),
         (Interrupt(2, in_validation=True), (2, 5)),
     ],
 )

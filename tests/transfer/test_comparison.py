@@ -14,6 +14,7 @@ from rich.console import Console
 
 from keras_cnn_classics import transfer
 from keras_cnn_classics.transfer import comparison as module
+from tests.marks import slow
 
 SHAPE = (6, 6, 1)
 
@@ -73,6 +74,7 @@ def accuracy(answers, labels):
     return float(np.mean(answers.argmax(-1) == labels))
 
 
+@pytest.mark.slow_compiled
 def test_each_row_is_what_its_runs_have_measured(whole, model, data):
     table, folder = whole
     assert [row.method for row in table.rows] == ["old_network", *module.METHODS]
@@ -233,7 +235,7 @@ def test_a_folder_of_another_comparison_is_refused(whole, model, data, change, s
 @pytest.mark.slow_compiled
 @pytest.mark.parametrize(
     "method",
-    ["learning_without_forgetting", pytest.param("feature_extraction", marks=pytest.mark.slow)],
+    ["learning_without_forgetting", slow("feature_extraction")],
 )
 def test_a_comparison_that_was_interrupted_goes_on(model, data, tmp_path, monkeypatch, method):
     methods = ["fine_tuning", method]

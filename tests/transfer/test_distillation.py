@@ -8,6 +8,7 @@ from keras import layers
 from keras_cnn_classics.training import TrainingState
 from keras_cnn_classics.training._layers import outputs_through
 from keras_cnn_classics.transfer import Distillation
+from tests.marks import slow_compiled
 from tests.transfer.networks import SHAPE, X_OLD, Y_OLD, network, weights_of
 from tests.transfer.test_methods import Kill, Killed
 
@@ -45,7 +46,7 @@ def loss_of(distillation, *data, **arguments):
 
 
 @pytest.mark.parametrize("how", ["recorded", "live"])
-@pytest.mark.parametrize("squared", [True, False])
+@pytest.mark.parametrize("squared", [True, slow_compiled(False)])
 def test_the_loss_by_hand(how, squared):
     teacher, small = network(), student(penalty=keras.regularizers.L2(0.1))
     z, p = small.predict(X, verbose=0), teacher.predict(X, verbose=0)

@@ -11,6 +11,7 @@ import pytest
 
 from keras_cnn_classics.training.optimizers import scaled
 from keras_cnn_classics.transfer.comparison import METHODS
+from tests.marks import slow
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -33,8 +34,7 @@ def some(images, classes=2, shape=(8, 8, 1)):
 
 
 SAME = [  # as fine_tuning
-    pytest.param(name, marks=pytest.mark.slow)
-    for name in ("duplicate_and_fine_tune", "learning_without_forgetting")
+    slow(name) for name in ("duplicate_and_fine_tune", "learning_without_forgetting")
 ]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_cnn_classics.transfer import FeatureExtraction, feature_extraction, responses
+from tests.marks import slow_compiled
 from tests.transfer.networks import X_OLD, Y_OLD, X, Y, network
 from tests.transfer.test_recorded import data_set, dropping
 
@@ -23,7 +24,7 @@ def images_in(file):
     return len(responses._snapshot.read(file)["digests"])
 
 
-@pytest.mark.parametrize("kind", ["array", "dataset"])
+@pytest.mark.parametrize("kind", [slow_compiled("array"), "dataset"])
 def test_features_are_computed_once_and_kept(tmp_path, kind, monkeypatch):
     data = (X, Y) if kind == "array" else (data_set(reshuffle=False),)
 

@@ -12,6 +12,7 @@ from keras import layers
 from keras_cnn_classics.data import load
 from keras_cnn_classics.training import TrainingState
 from keras_cnn_classics.transfer import JointTraining, compare
+from tests.marks import slow_compiled
 from tests.transfer.networks import SHAPE, X_OLD, Y_OLD, X, Y, network
 
 COUNT = len(X_OLD)
@@ -54,7 +55,12 @@ def by_hand(method, weights=1.0, old_weights=1.0):
 
 
 @pytest.mark.parametrize(
-    ("form", "old_form"), [("numbers", "one-hot"), ("column", "numbers"), ("one-hot", "column")]
+    ("form", "old_form"),
+    [
+        ("numbers", "one-hot"),
+        slow_compiled("column", "numbers"),
+        slow_compiled("one-hot", "column"),
+    ],
 )
 @pytest.mark.parametrize("kind", ["arrays", "data sets"])
 def test_each_task_learns_by_its_own_head(form, old_form, kind):

@@ -14,6 +14,7 @@ from keras_cnn_classics.transfer import (
     JointTraining,
     LearningWithoutForgetting,
 )
+from tests.marks import slow
 from tests.transfer.networks import X_OLD, Y_OLD, X, Y, network, weights_of
 
 TRUNK = ("block1_conv", "block2_conv", "fc1")
@@ -165,9 +166,9 @@ class Kill(keras.callbacks.Callback):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param("fine-tuning", marks=pytest.mark.slow),
+        slow("fine-tuning"),
         "lwf",
-        pytest.param("joint", marks=pytest.mark.slow),
+        slow("joint"),
     ],
 )
 def test_a_killed_run_goes_on_in_its_stage(name, tmp_path):
@@ -237,7 +238,7 @@ def test_shared_layers_at_a_lower_rate():
 
 
 @pytest.mark.slow_compiled
-@pytest.mark.parametrize("saved", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("saved", [slow(False), True])
 def test_several_fits_are_as_one(saved, tmp_path):
     def method():
         made = LearningWithoutForgetting(network(dropout=0.0), 3, warmup_epochs=1, responses="live")

@@ -7,6 +7,7 @@ from keras import layers
 
 from keras_cnn_classics import transfer
 from keras_cnn_classics.transfer import heads
+from tests.marks import slow
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(64, 6, 6, 1)).astype("float32")
@@ -43,7 +44,7 @@ def binary_crossentropy(y, p):
 
 
 @methods
-@pytest.mark.parametrize("old", ["softmax", pytest.param("sigmoid", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("old", ["softmax", slow("sigmoid")])
 def test_a_head_for_several_labels_is_trained_measured_and_exported(name, old):
     model = network(old)
     method = learner(name, model, 3, multi_label=True)

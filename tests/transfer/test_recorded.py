@@ -14,6 +14,7 @@ from keras_cnn_classics.data.batches.recorded import (
     recurring,
 )
 from keras_cnn_classics.transfer import Distillation, LearningWithoutForgetting, responses
+from tests.marks import slow_compiled
 from tests.transfer.networks import X_OLD, X, Y, network
 
 tf = pytest.importorskip("tensorflow")
@@ -82,7 +83,7 @@ def test_what_is_not_known_is_marked():
         joined([X], recorded)
 
 
-@pytest.mark.parametrize("kind", ["array", "dataset"])
+@pytest.mark.parametrize("kind", [slow_compiled("array"), "dataset"])
 def test_lwf_with_recorded_and_live_answers_is_the_same(kind):
     weights = []
     for how in ("recorded", "live"):

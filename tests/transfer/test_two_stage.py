@@ -39,6 +39,7 @@ def adam():
     return keras.optimizers.Adam(1e-3)
 
 
+@pytest.mark.slow_compiled
 def test_both_stages_and_what_they_leave(model, tmp_path, capsys):
     before = model.get_weights()
     run = tmp_path / "run"
