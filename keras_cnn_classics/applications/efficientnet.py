@@ -25,6 +25,7 @@ import keras
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
+from keras_cnn_classics.applications._keras_modules import preprocessing_for
 from keras_cnn_classics.blocks.core import (
     PADDINGS,
     channel_axis,
@@ -36,6 +37,9 @@ from keras_cnn_classics.blocks.core import (
 )
 from keras_cnn_classics.blocks.heads import gap_dense
 from keras_cnn_classics.preprocessing import MODES
+from keras_cnn_classics.preprocessing import decode_predictions as decode_predictions
+
+preprocess_input = preprocessing_for(__name__)
 
 # Table 1: kernel, expansion, filters, blocks, steps of the first.
 STAGES = (

@@ -22,8 +22,12 @@ from typing import Any
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
+from keras_cnn_classics.applications._keras_modules import preprocessing_for
 from keras_cnn_classics.blocks.core import concat, max_pool, norm, smooth
 from keras_cnn_classics.blocks.heads import gap_dense, predictions
+from keras_cnn_classics.preprocessing import decode_predictions as decode_predictions
+
+preprocess_input = preprocessing_for(__name__)
 
 PAPER: dict[str, Any] = {
     "year": 2015,

@@ -19,7 +19,11 @@ from typing import Any
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
+from keras_cnn_classics.applications._keras_modules import preprocessing_for
 from keras_cnn_classics.blocks.core import PADDINGS, norm, one_of, pad_for_steps
+from keras_cnn_classics.preprocessing import decode_predictions as decode_predictions
+
+preprocess_input = preprocessing_for(__name__)
 
 # Table 1: filters of the 1x1 convolution and steps of the depthwise one.
 BLOCKS = (

@@ -19,6 +19,7 @@ from typing import Any
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
+from keras_cnn_classics.applications._keras_modules import preprocessing_for
 from keras_cnn_classics.blocks.core import (
     PADDINGS,
     channel_axis,
@@ -28,6 +29,9 @@ from keras_cnn_classics.blocks.core import (
     pad_for_steps,
 )
 from keras_cnn_classics.blocks.heads import gap_dense
+from keras_cnn_classics.preprocessing import decode_predictions as decode_predictions
+
+preprocess_input = preprocessing_for(__name__)
 
 # Table 2: expansion, filters, blocks, steps of the first.
 STAGES = (

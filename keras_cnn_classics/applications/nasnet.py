@@ -22,9 +22,13 @@ from typing import Any
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
+from keras_cnn_classics.applications._keras_modules import preprocessing_for
 from keras_cnn_classics.blocks.core import concat, max_pool, norm, one_of
 from keras_cnn_classics.blocks.heads import gap_dense
 from keras_cnn_classics.layers import SameAveragePooling2D, SamePadding2D
+from keras_cnn_classics.preprocessing import decode_predictions as decode_predictions
+
+preprocess_input = preprocessing_for(__name__)
 
 EDGE_ZEROS = ("all", "average", "none")
 

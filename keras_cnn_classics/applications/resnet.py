@@ -19,9 +19,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_cnn_classics.applications._architecture import architecture
+from keras_cnn_classics.applications._keras_modules import preprocessing_for
 from keras_cnn_classics.blocks.core import cifar_depths, exactly, one_of
 from keras_cnn_classics.blocks.heads import gap_dense
 from keras_cnn_classics.blocks.residual import pytorchcv_names, stages, stem, torch_names, unit
+from keras_cnn_classics.preprocessing import decode_predictions as decode_predictions
+
+preprocess_input = preprocessing_for(__name__)
 
 PAPER: dict[str, Any] = {
     "year": 2015,

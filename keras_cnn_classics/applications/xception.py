@@ -21,8 +21,12 @@ from typing import Any
 from keras import layers
 
 from keras_cnn_classics.applications._architecture import architecture
+from keras_cnn_classics.applications._keras_modules import preprocessing_for
 from keras_cnn_classics.blocks.core import PADDINGS, max_pool, norm, one_of
 from keras_cnn_classics.blocks.heads import gap_dense
+from keras_cnn_classics.preprocessing import decode_predictions as decode_predictions
+
+preprocess_input = preprocessing_for(__name__)
 
 # Figure 5: filters of each block's separable convolutions. Blocks 2 to 4 and 13 halve the map and
 # have a 1x1 convolution in the shortcut; blocks 5 to 12, the middle flow, add their input.
