@@ -5,8 +5,11 @@ oneDNN's kernels differ between processors, and in TensorFlow 2.21 one crashes: 
 channels-first convolutions on a CPU, so it stays on and tiny models keep 16 channels.
 """
 
+import functools
 import gc
 import os
+import sys
+import typing
 
 import pytest
 
@@ -15,6 +18,12 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("MPLBACKEND", "agg")
 # A test that forgets `weights=None` fails at once, instead of downloading.
 os.environ["KCC_OFFLINE"] = "1"
+
+
+# TensorFlow asks whether something is a tensor a dozen times for each layer, by a protocol, whose
+# members Python 3.11 looks up anew each time; later ones remember them.
+if sys.version_info < (3, 12):
+    typing._get_protocol_attrs = functools.cache(typing._get_protocol_attrs)
 
 
 def leave_graphs_as_they_are():

@@ -22,13 +22,13 @@ NAMES = kcc.list_models()
 FIRST_OF_KIND = set({small_form(name): name for name in reversed(NAMES)}.values())
 FAMILIES = {kcc.get_builder(name).spec.family: name for name in reversed(NAMES)}
 # PyTorch compiles nothing and takes a third of the time, so most is checked there: what blocks
-# compute on one network of each family, a training step on each kind of small form, and what all
-# networks share on a few.
-OF_BLOCKS = ("names", "save_load", "data_formats", "aux")
+# compute on one network of each family, a training step on each kind of small form, files of those
+# with layers of their own, and what all networks share on a few.
+OF_BLOCKS = ("names", "data_formats", "aux")
 FEW = ("lenet", "alexnet", "googlenet", "mobilenet_v2")
 # TensorFlow has what computes for those that have, together, all layers that any network has, and a
-# training step for those that have layers of their own. JAX, which compiles longest, has that step
-# for those and the few. What else computes it has for the two smallest, as TensorFlow has the rest.
+# training step for those that have layers of their own. JAX, which compiles longest, has that step,
+# and what else computes for the two smallest; what all share TensorFlow has for these.
 COMPUTING = ("save_load", "gradients", "data_formats", "aux")
 DISTINCT = ("lenet", "alexnet", "googlenet", "resnext", "stochastic_depth", "xception")
 DISTINCT += ("efficientnet",)
@@ -41,9 +41,12 @@ def is_quick(name, check):
         if check == "gradients":
             return name in FIRST_OF_KIND
         families = FAMILIES if check in OF_BLOCKS else FEW
+        if check == "save_load":
+            families = (*DISTINCT, *TRAINED)
     elif check in COMPUTING:
         families = DISTINCT if BACKEND == "tensorflow" else FEW[:2]
-        families += (*FEW, *TRAINED) if check == "gradients" else ()
+        if check == "gradients":
+            families += TRAINED if BACKEND == "tensorflow" else (FEW[-1], *TRAINED)
     else:
         families = FEW[:2] if BACKEND == "tensorflow" else ()
     return name in map(FAMILIES.get, families)

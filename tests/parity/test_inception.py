@@ -400,6 +400,7 @@ def test_se_bn_inception():
     near(model, answers(module, x), x)
 
 
+@pytest.mark.slow
 def test_se_inception_resnet():
     """timm's Inception-ResNet v2, each residual weighed before its factor."""
     repeats = (10, 20, 10)
