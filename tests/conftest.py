@@ -20,8 +20,8 @@ os.environ.setdefault("MPLBACKEND", "agg")
 os.environ["KCC_OFFLINE"] = "1"
 
 
-# TensorFlow asks whether something is a tensor a dozen times for each layer, by a protocol, whose
-# members Python 3.11 looks up anew each time; later ones remember them.
+# Keras asks TensorFlow again and again whether something is a tensor, which looks at a protocol.
+# Python 3.11 finds its members anew each time; later ones remember them.
 if sys.version_info < (3, 12):
     typing._get_protocol_attrs = functools.cache(typing._get_protocol_attrs)
 

@@ -8,12 +8,12 @@ import pytest
 
 import keras_cnn_classics as kcc
 from keras_cnn_classics.testing import contracts, golden
+from tests.marks import slow_compiled
 
 FOLDER = Path(__file__).parent / "golden"
 
 
 FAMILIES = {kcc.get_builder(name).spec.family: name for name in reversed(kcc.list_models())}
-
 
 # The fingerprints are TensorFlow's, so that to find them on PyTorch says more, and is faster; some
 # are found on TensorFlow too.
@@ -23,9 +23,7 @@ AGAIN = ("lenet", "alexnet", "googlenet", "resnext", "efficientnet", "nasnet", "
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(
-            name, marks=() if name in map(FAMILIES.get, AGAIN) else pytest.mark.slow_compiled
-        )
+        name if name in map(FAMILIES.get, AGAIN) else slow_compiled(name)
         for name in kcc.list_models()
     ],
 )

@@ -150,6 +150,11 @@ def test_depths_of_the_cifar_networks(depth):
         kcc.ResNet20(depth=depth)
 
 
+def test_networks_of_other_depths_have_other_layers():
+    deeper = empty("ResNet110", include_top=False)
+    assert len(deeper.layers) > len(empty("ResNet20").layers)
+
+
 @pytest.mark.parametrize(
     ("name", "alpha", "params"),
     [
@@ -235,7 +240,7 @@ def test_both_ways_of_the_first_block_start_from_activated_maps():
     ("name", "options", "params", "macs"),
     [
         ("ResNet164V2", {"stride_in": "3x3"}, 1_703_258, 247_646_720),
-        slow(*("ResNet1001V2", {"stride_in": "3x3"}, 10_327_706, 1_490_995_712)),
+        slow("ResNet1001V2", {"stride_in": "3x3"}, 10_327_706, 1_490_995_712),
         ("ResNet200V2", {"first_inside": True}, 64_666_280, 14_776_270_848),
     ],
 )

@@ -82,6 +82,7 @@ class Windowed2D(keras.layers.Layer):
             raise ValueError(f"`padding` must be 'valid' or 'same'. Received: {padding=}")
         self.padding = padding
         self.data_format = _arguments.data_format(data_format)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -111,7 +112,6 @@ class Pooling2D(Windowed2D):
                 "With padding='same', `strides` must be at most `pool_size`. "
                 f"Received: {pool_size=}, {strides=}"
             )
-        self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape: Any) -> None:
         sides = [input_shape[axis] for axis in _arguments.area(self.data_format)]

@@ -67,17 +67,6 @@ class MaxPoolingWithSwitches(_Windows):
         - [Zeiler and Fergus, 2013](https://arxiv.org/abs/1311.2901), section 2.1
     """
 
-    def __init__(
-        self,
-        pool_size: int | tuple[int, int] = 2,
-        strides: int | tuple[int, int] | None = None,
-        padding: str = "valid",
-        data_format: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(pool_size, strides, padding, data_format, **kwargs)
-        self.input_spec = keras.layers.InputSpec(ndim=4)
-
     def call(self, inputs: Any) -> tuple[Any, Any]:
         maxima = ops.max_pool(
             inputs, self.pool_size, self.strides, self.padding, data_format=self.data_format
@@ -152,6 +141,7 @@ class MaxUnpooling(_Windows):
         **kwargs: Any,
     ) -> None:
         super().__init__(pool_size, strides, padding, data_format, **kwargs)
+        self.input_spec = None  # `build` looks at the two
         given = output_size is not None
         self.output_size = _arguments.pair(output_size, "output_size") if given else None
 

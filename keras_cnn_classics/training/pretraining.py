@@ -25,6 +25,7 @@ import keras
 from keras import layers, ops
 
 from keras_cnn_classics.layers import MaxPoolingWithSwitches, MaxUnpooling
+from keras_cnn_classics.layers._arguments import area
 from keras_cnn_classics.layers._windows import same_widths
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._layers import matches
@@ -150,9 +151,9 @@ class LayerAutoencoder(keras.Model):
                 for name in ("pool_size", "strides", "padding", "data_format")
             }
             seen = links[last + 1].seen.shape
-            area = seen[1:3] if _channel_axis(after) == -1 else seen[2:]
+            height, width = (seen[axis] for axis in area(after.data_format))
             self.pool = MaxPoolingWithSwitches(**windows)
-            self.unpool = MaxUnpooling(**windows, output_size=area)
+            self.unpool = MaxUnpooling(**windows, output_size=(height, width))
         self.below.trainable = self.behind.trainable = False
         self.encoder.trainable = True
         self.channels = _channel_axis(self.encoder)
@@ -272,8 +273,9 @@ def _transpose(conv: Any, kernel: Any, code: Any, shape: Any) -> Any:
         [ops.conv_transpose(x, one, conv.strides, "valid", **options) for x, one in parts], axis
     )
     cuts, fill = [slice(None)] * 4, [(0, 0)] * 4
-    area = (1, 2) if axis == -1 else (2, 3)
-    sizes = zip(area, conv.kernel_size, conv.strides, conv.dilation_rate, strict=True)
+    sizes = zip(
+        area(conv.data_format), conv.kernel_size, conv.strides, conv.dilation_rate, strict=True
+    )
     for place, size, step, dilation in sizes:
         # How far the first window reaches over the near edge.
         widths = same_widths(shape[place], dilation * (size - 1) + 1, step)

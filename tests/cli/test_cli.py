@@ -578,7 +578,10 @@ def demonstrate(run, tmp_path):
         ]
         assert page.count("src=") == 2  # and it needs no other file
         assert "href=" not in page
-        return error, *results
+        forgot, kept = results
+        assert forgot[1] == kept[1]  # both begin from one network and one head
+        assert 0 < forgot[3] == kept[3] < 50
+        return error, forgot, kept
 
     return call
 
@@ -590,15 +593,14 @@ def test_a_short_demo(demonstrate, monkeypatch):
     monkeypatch.setattr(demo, "EPOCHS", short)
     error, forgot, kept = demonstrate()
     assert error < 30
-    assert forgot[1] == kept[1] > 80
-    assert forgot[3] == kept[3]
+    assert kept[1] > 80
+    assert min(forgot[2], kept[2]) > kept[3]  # of 5 to 9, something was learned
 
 
 @pytest.mark.slow
 def test_demo(demonstrate):
-    error, (forgot, before, new, chance), (kept, _, new_too, _) = demonstrate()
+    error, (forgot, before, new, _), (kept, _, new_too, _) = demonstrate()
     assert error <= 2.5
     assert before > 97
-    assert 0 < chance < 50
     assert forgot < before - 5 < kept
     assert min(new, new_too) > 93

@@ -96,7 +96,7 @@ TOGETHER = ("batch-norm", "global-clipnorm", "average")
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(case, marks=() if case in TOGETHER else pytest.mark.slow) for case in CASES],
+    [one if one in TOGETHER else slow(one) for one in CASES],
 )
 def test_training_equals_that_of_one_device(two_devices, images, case):
     optimizer, options = CASES[case]

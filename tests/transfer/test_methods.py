@@ -14,7 +14,7 @@ from keras_cnn_classics.transfer import (
     JointTraining,
     LearningWithoutForgetting,
 )
-from tests.marks import slow
+from tests.marks import slow, slow_compiled
 from tests.transfer.networks import X_OLD, Y_OLD, X, Y, network, weights_of
 
 TRUNK = ("block1_conv", "block2_conv", "fc1")
@@ -37,16 +37,8 @@ MAKE = {
         model, 3, warmup_epochs=1, responses="live"
     ),
 }
-
-
-def quick_for(*names):
-    """All methods; those of other names are slow where steps are compiled."""
-    return [
-        pytest.param(name, marks=() if name in names else pytest.mark.slow_compiled)
-        for name in MAKE
-    ]
-
-
+# Of which the others are made.
+QUICK = ("extraction, through", "last block", "lwf")
 # Which of the old layers a method leaves as they are, bit by bit.
 FROZEN = {
     "extraction": (*TRUNK, *NORM, "predictions"),
@@ -72,7 +64,7 @@ def fit(method, epochs=3, **arguments):
     return method.fit(X, Y, batch_size=12, epochs=epochs, verbose=0, **arguments)
 
 
-@pytest.mark.parametrize("name", quick_for("extraction, through", "last block", "lwf"))
+@pytest.mark.parametrize("name", [one if one in QUICK else slow_compiled(one) for one in MAKE])
 def test_frozen_means_frozen_and_the_rest_learns(name):
     model = network()
     before = model.get_weights()
@@ -107,11 +99,7 @@ def test_the_warm_up_trains_the_new_head_alone(name):
 
 
 OTHERS = ("extraction, through", "last block", "with batch norm", "lwf, live")
-SOME = [
-    pytest.param(one, marks=pytest.mark.slow if one in OTHERS else pytest.mark.slow_compiled)
-    for one in MAKE
-    if one != "lwf"
-]
+SOME = [slow(one) if one in OTHERS else slow_compiled(one) for one in MAKE if one != "lwf"]
 
 
 @pytest.mark.parametrize("name", ["lwf", *SOME])

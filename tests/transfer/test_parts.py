@@ -13,6 +13,7 @@ from keras_cnn_classics.transfer import (
     LearningWithoutForgetting,
 )
 from keras_cnn_classics.transfer.parts import blocks, part_from, train_only, weighted_layers
+from tests.marks import slow_compiled
 from tests.transfer.networks import X_OLD, Y_OLD, X, Y, of_parts
 
 MAKE = {
@@ -42,11 +43,7 @@ def fit(method, epochs):
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name == "last block" else pytest.mark.slow_compiled)
-        for name in MAKE
-    ],
+    "name", [one if one == "last block" else slow_compiled(one) for one in MAKE]
 )
 def test_frozen_means_frozen_in_a_network_of_parts(name):
     model = of_parts()

@@ -15,6 +15,7 @@ from keras_cnn_classics.transfer import (
     JointTraining,
     LearningWithoutForgetting,
 )
+from tests.marks import slow
 from tests.transfer.networks import X_OLD, Y_OLD, X, Y, network
 
 MAKE = {
@@ -38,10 +39,8 @@ MAKE = {
     "name",
     [
         # The others share their step with these.
-        pytest.param(
-            name, marks=() if name in ("lwf, recorded", "distillation") else pytest.mark.slow
-        )
-        for name in MAKE
+        one if one in ("lwf, recorded", "distillation") else slow(one)
+        for one in MAKE
     ],
 )
 def test_weights_are_those_of_one_device(two_devices, name):
