@@ -1,7 +1,7 @@
 """Writes what documents say of tables in the code.
 
-From the registry docs/models.md, docs/weights.md and README.md's table, from the recipes
-docs/recipes.md, from the docstrings of the layers docs/layers.md.
+From the registry docs/models.md, docs/weights.md, README.md's table and the index of the command
+line, from the recipes docs/recipes.md, from the docstrings of the layers docs/layers.md.
 
 With `--check` it writes nothing and names the files that are out of date.
 """
@@ -388,6 +388,13 @@ def year_of(reference: str) -> str:
     return found[0] if found else "none"
 
 
+def index() -> str:
+    """What the command line knows of the networks without Keras."""
+    from keras_cnn_classics.cli import _index
+
+    return _index.dump([kcc.get_builder(name).spec for name in kcc.list_models()])
+
+
 def bold_if_plain(spec: ModelSpec, tag: str) -> str:
     plain = spec.weights.get(tag.partition("/")[0])
     return f"**`{tag}`**" if spec.weights[tag] is plain else f"`{tag}`"
@@ -416,6 +423,7 @@ def documents(root: Path) -> dict[Path, str]:
         raise ValueError(f"README.md must hold {BEGIN} and, after it, {END}.")
     return {
         root / "docs" / "models.md": models_page(),
+        root / "keras_cnn_classics" / "models.json": index(),
         root / "docs" / "weights.md": weights_page(),
         root / "docs" / "recipes.md": recipes_page(),
         root / "docs" / "layers.md": layers_page(),
