@@ -101,7 +101,7 @@ def builders_page(families: Iterable[Sequence[Builder]]) -> str:
         "In this order; those behind `*` are given by name. Defaults of `weights` and `classes`",
         "are each network's, see below; EfficientNet has `include_preprocessing=True`.",
         "",
-        "```python",
+        "```text",
         common_signature(first, shared),
         "```",
         "",

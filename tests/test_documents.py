@@ -93,7 +93,7 @@ def reader(tmp_path, monkeypatch):
     (tmp_path / "mirror").mkdir()
     for folder in ("photos", "flowers"):
         pictures(tmp_path / folder, CLASSES, 8, SIDE)
-    pictures(tmp_path / "small", 10, 20, 32)
+    pictures(tmp_path / "small", 10, 10, 32)
     rng = np.random.default_rng(0)
     photo = rng.integers(0, 256, (300, 400, 3), "uint8")
     keras.utils.save_img(tmp_path / "photo.jpg", photo, scale=False)
@@ -123,11 +123,16 @@ def offer_weights(monkeypatch):
 
 
 def offer_data(monkeypatch):
-    """Data sets that would be downloaded are the small pictures."""
+    """Data sets with names are the small pictures."""
     load = kcc.data.load
+    named = {
+        "cifar10": {"image_size": 32},
+        "digits": {"image_size": 32, "channels": 1, "resize": "pad"},
+    }
 
     def small(source, batch_size=8, **options):
-        source = "small/" if source in ("cifar10", "mnist") else source
+        if source in named:
+            source, options = "small/", {**named[source], **options}
         return load(source, batch_size=min(batch_size, 8), **options)
 
     monkeypatch.setattr(kcc.data, "load", small)

@@ -6,14 +6,18 @@ if (location.protocol === "file:") {
       const frame = document.createElement("iframe");
       frame.hidden = true;
       document.body.append(frame);
-      this.window = frame.contentWindow;
+      // Written to, the page stays; Firefox would replace the first, empty one.
       const page = frame.contentDocument;
       page.open();
+      page.write("<body></body>");
+      page.close();
+      this.window = frame.contentWindow;
       this.window.postMessage = (data) =>
         this.dispatchEvent(new MessageEvent("message", { data }));
-      this.ready = new Promise((done) => frame.addEventListener("load", done));
-      page.write(`<script src="${new URL(url, location.href)}"></script>`);
-      page.close();
+      const script = page.createElement("script");
+      script.src = new URL(url, location.href);
+      this.ready = new Promise((done) => script.addEventListener("load", done));
+      page.body.append(script);
     }
 
     postMessage(data) {
