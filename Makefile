@@ -53,6 +53,8 @@ lint: .venv/.installed-dev
 docs: .venv/.installed-docs
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@! grep -rEl --include='*.html' '<(script|link|img|iframe)[^>]+(src|href)="https?:' site || \
+		{ echo "These pages load something from another host." >&2; exit 1; }
 
 clean:
 	rm -rf build demo dist site htmlcov .coverage .coverage.* \

@@ -38,28 +38,29 @@ PUBLIC = {
     ),
 }
 
-# The modules of each page.
+# The page of each module.
 PAGES = {
-    "layers": ("layers",),
-    "training": ("training", "training.initialization"),
-    "distribution": ("training.distribution",),
-    "transfer": ("transfer",),
-    "data": ("data", "data.augmentation"),
-    "evaluation": ("evaluation",),
-    "inspection": ("inspection",),
-    "weights": ("weights",),
-    "preprocessing": ("preprocessing",),
-    "testing": ("testing.contracts", "testing.golden"),
-    "registry": ("registry",),
+    "layers": "layers",
+    "training": "training",
+    "training.initialization": "initialization",
+    "training.distribution": "distribution",
+    "transfer": "transfer",
+    "data": "data",
+    "data.augmentation": "augmentation",
+    "evaluation": "evaluation",
+    "inspection": "inspection",
+    "weights": "weights",
+    "preprocessing": "preprocessing",
+    "testing.contracts": "contracts",
+    "testing.golden": "golden",
+    "registry": "registry",
 }
 
 
 def pages(families: Iterable[Sequence[Builder]]) -> dict[str, str]:
     """Name and text of every page."""
-    return {"applications": builders_page(families)} | {
-        page: "\n".join([WRITTEN, "", *(module_section(name) for name in modules)])
-        for page, modules in PAGES.items()
-    }
+    of_modules = {page: module_page(module) for module, page in PAGES.items()}
+    return {"applications": builders_page(families), **of_modules}
 
 
 def public_names(module: str) -> list[str]:
@@ -69,10 +70,12 @@ def public_names(module: str) -> list[str]:
     return [name for name in names if not inspect.ismodule(getattr(loaded, name))]
 
 
-def module_section(module: str) -> str:
+def module_page(module: str) -> str:
+    """What the module says of itself, and a directive for each of its names."""
     text = inspect.getdoc(import_module(f"{PACKAGE}.{module}")) or ""
     directives = [f"::: {PACKAGE}.{module}.{name}" for name in public_names(module)]
-    return "\n\n".join([f"# `{PACKAGE}.{module}`", indented_as_code(text), *directives]) + "\n"
+    parts = [WRITTEN, f"# `{PACKAGE}.{module}`", indented_as_code(text), *directives]
+    return "\n\n".join(parts) + "\n"
 
 
 def indented_as_code(text: str) -> str:

@@ -8,6 +8,7 @@ Weights to download come from a mirror, whose files hold zeros but for their sma
 import dataclasses
 import re
 import shlex
+import shutil
 import textwrap
 from functools import partial
 from pathlib import Path
@@ -21,14 +22,15 @@ import tensorflow as tf
 import typer
 
 import keras_cnn_classics as kcc
-from keras_cnn_classics import cli
+from keras_cnn_classics import cli, registry
 from keras_cnn_classics.registry import WeightsFile
 from keras_cnn_classics.weights import deferred
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# Pages with training in many ways or large networks.
-LONG = ("README.md", "docs/training.md", "docs/transfer.md")
+# Pages that train or have large networks, which CI has on PyTorch.
+LONG = ("README.md", "docs/quickstart.md", "docs/training.md", "docs/transfer.md", "docs/using.md")
+LONG += ("docs/distribution.md", "docs/api/distribution.md")
 # What the reader has: photographs of five kinds.
 COUNT, SIDE, CLASSES = 4, 96, 5
 STEPS = 2
@@ -63,51 +65,67 @@ def pictures(folder, classes, each, side):
             keras.utils.save_img(folder / f"kind{kind}" / f"{i}.png", pixels, scale=False)
 
 
-def weights_of(builder, source):
+def weights_of(builder, source, folder):
     """A file of published weights as Keras writes them, in which only small arrays have values."""
+    names = "-".join(f"{key}={value}" for key, value in sorted(source.options.items()))
+    path = folder / f"{builder.spec.name}-{names}-{source.classes}.h5"
+    if path.is_file():
+        return path
     options = {**source.options, "classes": source.classes, "weights": None}
-    path = Path("mirror") / f"{builder.spec.name}-{source.preprocessing}.h5"
-    if not path.is_file():
-        model = deferred.build_empty(partial(builder, **options))
-        rng = np.random.default_rng(0)
-        with h5py.File(path, "w") as file:
-            layers = [layer for layer in model.layers if layer.weights]
-            file.attrs["layer_names"] = [layer.name for layer in layers]
-            for layer in layers:
-                group = file.create_group(layer.name)
-                group.attrs["weight_names"] = [str(i) for i in range(len(layer.weights))]
-                for i, weight in enumerate(layer.weights):
-                    values = group.create_dataset(str(i), weight.shape, "float32")
-                    if np.prod(weight.shape) < 2000:
-                        values[...] = rng.uniform(0.5, 1.5, weight.shape)
+    model = deferred.build_empty(partial(builder, **options))
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        layers = [layer for layer in model.layers if layer.weights]
+        file.attrs["layer_names"] = [layer.name for layer in layers]
+        for layer in layers:
+            group = file.create_group(layer.name)
+            group.attrs["weight_names"] = [str(i) for i in range(len(layer.weights))]
+            for i, weight in enumerate(layer.weights):
+                values = group.create_dataset(str(i), weight.shape, "float32")
+                if np.prod(weight.shape) < 2000:
+                    values[...] = rng.uniform(0.5, 1.5, weight.shape)
     return path
 
 
-@pytest.fixture
-def reader(tmp_path, monkeypatch):
-    """A folder with what a reader has, in which the blocks run; gives the names that are there."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("KCC_WEIGHTS_MIRROR", (tmp_path / "mirror").as_uri())
-    monkeypatch.delenv("KCC_OFFLINE")
-    (tmp_path / "mirror").mkdir()
-    for folder in ("photos", "flowers"):
-        pictures(tmp_path / folder, CLASSES, 8, SIDE)
-    pictures(tmp_path / "small", 10, 10, 32)
-    rng = np.random.default_rng(0)
-    photo = rng.integers(0, 256, (300, 400, 3), "uint8")
-    keras.utils.save_img(tmp_path / "photo.jpg", photo, scale=False)
-    (tmp_path / "runs" / "first").mkdir(parents=True)
+@pytest.fixture(scope="module")
+def things(tmp_path_factory):
+    """A folder with what a reader has: photographs, and the network that was trained first."""
+    folder = tmp_path_factory.mktemp("things")
+    for name in ("photos", "flowers"):
+        pictures(folder / name, CLASSES, 8, SIDE)
+    pictures(folder / "small", 10, 10, 32)
+    photo = np.random.default_rng(0).integers(0, 256, (300, 400, 3), "uint8")
+    keras.utils.save_img(folder / "photo.jpg", photo, scale=False)
+    (folder / "runs" / "first").mkdir(parents=True)
     first = kcc.LeNet5(weights=None, classes=5, output="dense")
-    first.save(tmp_path / "runs" / "first" / "best.keras")
-    offer_weights(monkeypatch)
+    first.save(folder / "runs" / "first" / "best.keras")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory):
+    return tmp_path_factory.mktemp("mirror")
+
+
+@pytest.fixture
+def reader(things, mirror, tmp_path, monkeypatch):
+    """A folder with all that, in which the blocks run; gives the names that are there."""
+    shutil.copytree(things, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_HOME", str(mirror / "home"))
+    monkeypatch.setenv("KCC_WEIGHTS_MIRROR", mirror.as_uri())
+    monkeypatch.delenv("KCC_OFFLINE")
+    # A page adds a network.
+    kcc.list_models()
+    monkeypatch.setattr(registry, "_BUILDERS", dict(registry._BUILDERS))
+    offer_weights(monkeypatch, mirror)
     offer_data(monkeypatch)
     shorten_fit(monkeypatch)
-    images = rng.normal(size=(COUNT, SIDE, SIDE, 3)).astype("float32")
+    images = np.random.default_rng(0).normal(size=(COUNT, SIDE, SIDE, 3)).astype("float32")
     return {"__name__": "__main__", "images": images, "labels": np.arange(COUNT) % CLASSES}
 
 
-def offer_weights(monkeypatch):
+def offer_weights(monkeypatch, folder):
     """Makes a file when a set of weights is first looked up."""
     from keras_cnn_classics.applications import _arguments
 
@@ -115,7 +133,7 @@ def offer_weights(monkeypatch):
 
     def small(spec, source, *args):
         source, options = published(spec, source, *args)
-        path = weights_of(kcc.get_builder(spec.name), source)
+        path = weights_of(kcc.get_builder(spec.name), source, folder)
         file = WeightsFile(f"https://example.invalid/{path.name}")
         return dataclasses.replace(source, top=file, no_top=None, variants=()), options
 
@@ -157,10 +175,14 @@ def shorten_fit(monkeypatch):
 
 @pytest.mark.parametrize("page", with_python())
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Keras's, of data that end
-def test_python_runs(page, reader):
+def test_python_runs(page, reader, capsys):
+    """What a line prints is what a comment behind it says."""
     for line, code in blocks(page, "python"):
         # With the lines before it, so that a traceback shows the line of the page.
         exec(compile("\n" * line + code, page, "exec"), reader)
+        printed = iter(capsys.readouterr().out.splitlines())
+        for said in re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE):
+            assert said in printed, said
 
 
 def commands(page):
