@@ -13,7 +13,6 @@ import textwrap
 from functools import partial
 from pathlib import Path
 
-import click
 import h5py
 import keras
 import numpy as np
@@ -200,13 +199,22 @@ def commands(page):
 def parse(words, command=None, context=None):
     """Parses a command line as the command does, without running it."""
     command = command or typer.main.get_command(cli.app)
-    context = click.Context(command, parent=context)
-    if not isinstance(command, click.Group) or words[0].startswith("-"):
-        command.make_parser(context).parse_args(words)
+    context = typer.Context(command, parent=context)
+    if not hasattr(command, "resolve_command") or words[0].startswith("-"):
+        command.make_parser(context).parse_args(list(words))
         return
     _, inner, rest = command.resolve_command(context, words)
     assert inner is not None, words
     parse(rest, inner, context)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["train", "LeNet5", "--nope"], ["trane"], ["weights", "lst"], ["--versoin"], ["show", "-x"]],
+)
+def test_what_is_no_command_does_not_parse(words):
+    with pytest.raises(typer.BadParameter.__mro__[1]):  # wrong usage, whose module is private
+        parse(words)
 
 
 @pytest.mark.parametrize(
