@@ -5,8 +5,8 @@
 The networks are the paper's thin ones, highway networks of 50 units and plain ones of 71, which
 have about as many weights; the rectifier, its normalized first weights, and momentum. The paper
 looks for each network's rate, its decay, momentum, activation and first gate bias in 100 random
-runs; here each network has the best of a few rates, by its loss on the training images with the
-first seed, and the rate falls to 0 by a cosine. Losses and errors are those of the trained network
+runs; here each network has the best of a few rates and biases, by its loss on the training images
+with the first seed, and the rate falls to 0 by a cosine. Losses and errors are those of the trained network
 on all training and all test images; a loss of 2.30 is that of a guess.
 
 The status is 1 if a highway network does not end with a lower training loss than the plain one of
@@ -16,6 +16,7 @@ its depth.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import sys
@@ -32,6 +33,7 @@ from keras_cnn_classics.training import FiniteLoss, initialize
 
 BATCH = 128
 KINDS: dict[str, dict[str, Any]] = {"highway": {}, "plain": {"width": 71, "gated": False}}
+Settings = tuple[float, float]  # a rate and, for highway networks, the gates' first bias
 GUESS = float(np.log(10))
 
 
@@ -42,10 +44,10 @@ def arrays(batches: Any, limit: int | None = None) -> tuple[np.ndarray, np.ndarr
     return images, labels
 
 
-def network(kind: str, depth: int, seed: int) -> keras.Model:
+def network(kind: str, depth: int, seed: int, bias: float = -2.0) -> keras.Model:
     """A network of one kind, with its first weights."""
     keras.utils.set_random_seed(seed)
-    model = kcc.HighwayFC10(depth=depth, name=f"{kind}{depth}", **KINDS[kind])
+    model = kcc.HighwayFC10(depth=depth, transform_bias=bias, name=f"{kind}{depth}", **KINDS[kind])
     initialize(model, "he", seed=seed)
     return model
 
@@ -70,10 +72,11 @@ def trained(
 
 
 def result(
-    kind: str, depth: int, seed: int, rate: float, epochs: int, splits: Any
+    kind: str, depth: int, seed: int, settings: Settings, epochs: int, splits: Any
 ) -> tuple[float, float, float]:
     """Loss and error in training, and the error in test, of a network that is trained."""
-    model = network(kind, depth, seed)
+    rate, bias = settings
+    model = network(kind, depth, seed, bias)
     if not trained(model, splits[0], rate, epochs):
         return GUESS, 90.0, 90.0
     (loss, right), (_, right_in_test) = (
@@ -98,6 +101,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--rates", type=float, nargs="+", default=[0.1, 0.03, 0.01])
+    parser.add_argument("--biases", type=float, nargs="+", default=[-2.0, -4.0])
     parser.add_argument("--images", type=int, help="training images; by default all")
     arguments = parser.parse_args()
     found = data.load(
@@ -110,28 +114,30 @@ def main() -> int:
     splits = arrays(found.train, arguments.images), arrays(found.test)
     print(f"{len(splits[0][1])} training images, {arguments.epochs} epochs", flush=True)
     print(
-        "| layers | network | weights | rate | training loss | training error, % | test error, % |"
+        "| layers | network | weights | rate | bias | training loss | training error, % "
+        "| test error, % |"
     )
-    print("| ---: | :--- | ---: | ---: | ---: | ---: | ---: |", flush=True)
+    print("| ---: | :--- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     failed = False
     for depth in arguments.depth:
         losses: dict[str, float] = {}
         for kind in KINDS:
             first, *others = arguments.seeds
+            biases = arguments.biases if kind == "highway" else arguments.biases[:1]  # unused there
             tried = {
-                rate: result(kind, depth, first, rate, arguments.epochs, splits)
-                for rate in arguments.rates
+                one: result(kind, depth, first, one, arguments.epochs, splits)
+                for one in itertools.product(arguments.rates, biases)
             }
-            rate = min(tried, key=lambda rate: tried[rate][0])
-            runs = [tried[rate]]
-            runs += [result(kind, depth, s, rate, arguments.epochs, splits) for s in others]
+            best = min(tried, key=lambda one: tried[one][0])
+            runs = [tried[best]]
+            runs += [result(kind, depth, s, best, arguments.epochs, splits) for s in others]
             loss, error, error_in_test = (list(values) for values in zip(*runs, strict=True))
             losses[kind] = statistics.mean(loss)
             cells = spread(loss, ".4f"), spread(error, ".2f"), spread(error_in_test, ".2f")
             weights = network(kind, depth, first).count_params()
-            print(
-                f"| {depth} | {kind} | {weights:,} | {rate:g} | {' | '.join(cells)} |", flush=True
-            )
+            bias = f"{best[1]:g}" if kind == "highway" else "-"
+            row = (str(depth), kind, f"{weights:,}", f"{best[0]:g}", bias, *cells)
+            print(f"| {' | '.join(row)} |", flush=True)
         failed |= losses["highway"] >= losses["plain"]
     return int(failed)
 

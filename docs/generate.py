@@ -1,8 +1,9 @@
 """Writes what documents say of tables in the code.
 
 From the registry and docs/facts.py docs/models.md and docs/families/, from the registry
-docs/weights.md, a part of docs/fidelity.md and README.md's table, from the recipes docs/recipes.md,
-from the docstrings of the layers docs/layers.md, and docs/api/ by docs/api_pages.py.
+docs/weights.md, a part of docs/fidelity.md, README.md's table and the index of the command line,
+from the recipes docs/recipes.md, from the docstrings of the layers docs/layers.md, and docs/api/ by
+docs/api_pages.py.
 
 With `--check` it writes nothing and names the files that are out of date.
 """
@@ -481,6 +482,13 @@ def year_of(reference: str) -> str:
     return found[0] if found else "none"
 
 
+def index() -> str:
+    """What the command line knows of the networks without Keras."""
+    from keras_cnn_classics.cli import _index
+
+    return _index.dump([kcc.get_builder(name).spec for name in kcc.list_models()])
+
+
 def bold_if_plain(spec: ModelSpec, tag: str) -> str:
     plain = spec.weights.get(tag.partition("/")[0])
     return f"**`{tag}`**" if spec.weights[tag] is plain else f"`{tag}`"
@@ -525,6 +533,7 @@ def documents(root: Path) -> dict[Path, str]:
         docs / "weights.md": weights_page(),
         docs / "recipes.md": recipes_page(),
         docs / "layers.md": layers_page(),
+        root / "keras_cnn_classics" / "models.json": index(),
         docs / "fidelity.md": between_markers(docs / "fidelity.md", departures()),
         root / "README.md": between_markers(root / "README.md", readme_table()),
     }

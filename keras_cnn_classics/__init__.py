@@ -8,9 +8,7 @@ import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import wrapt
-
-from keras_cnn_classics import applications
+from keras_cnn_classics import _after_keras, applications
 from keras_cnn_classics._version import __version__
 from keras_cnn_classics.registry import (
     ModelSpec,
@@ -83,8 +81,7 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-@wrapt.when_imported("keras")
-def _register_saved_classes(_: Any) -> None:
+def _register_saved_classes() -> None:
     """Lets `keras.saving.load_model` find our classes, whichever import came first.
 
     Keras looks classes of other packages up in its registry only, so they must be imported
@@ -99,3 +96,6 @@ def _register_saved_classes(_: Any) -> None:
         *(f"transfer.{name}" for name in transfer),
     ):
         import_module(f"{__name__}.{module}")
+
+
+_after_keras.call(_register_saved_classes)

@@ -138,6 +138,35 @@ def preprocess_input(
     return (x * library.constant(facts.scale) - library.constant(mean)) / library.constant(std)
 
 
+def to_pixels(x: Any, mode: str, data_format: str | None = None) -> np.ndarray:
+    """Undoes `preprocess_input`, to look at what a network is given.
+
+    Args:
+        x: Prepared images, one or a batch, as a NumPy array or what becomes one.
+        mode: Mode of `preprocess_input` that they were prepared in.
+        data_format: Their layout; `None` is Keras's global setting.
+
+    Returns:
+        Pixels of uint8 and the same shape; values from outside are 0 and 255.
+
+    Raises:
+        ValueError: For an unknown mode or layout.
+    """
+    x = np.asarray(x, "float32")
+    # The preparation is affine in each channel, so its values at black and white tell all of it.
+    ends = [np.full_like(x, value) for value in (0, 255)]
+    black, white = (preprocess_input(e, mode, data_format, adapt_channels=True) for e in ends)
+    pixels = np.rint(255 * (x - black) / (white - black)).clip(0, 255).astype("uint8")
+    if MODES[mode].bgr:
+        import keras
+
+        axis = -1 if (data_format or keras.config.image_data_format()) == "channels_last" else -3
+        if pixels.shape[axis] >= 3:
+            order = [2, 1, 0, *range(3, pixels.shape[axis])]
+            pixels = np.take(pixels, order, axis)
+    return pixels
+
+
 @dataclass(frozen=True)
 class Preparation:
     """How the images of a network are prepared.

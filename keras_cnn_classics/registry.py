@@ -9,7 +9,7 @@ import difflib
 import fnmatch
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -275,17 +275,28 @@ def list_models(
         A list of names for `get_builder` and `build`.
     """
     _load()
+    specs = (builder.spec for builder in _BUILDERS.values())
+    chosen = matching(specs, pattern, family=family, year=year, pretrained=pretrained)
+    return [spec.name for spec in chosen]
+
+
+def matching(
+    specs: Iterable[ModelSpec],
+    pattern: str,
+    *,
+    family: str | None,
+    year: int | tuple[int, int] | None,
+    pretrained: bool,
+) -> list[ModelSpec]:
+    """Those that `list_models` would list, in its order."""
     years = (0, 9999) if year is None else (year, year) if isinstance(year, int) else tuple(year)
     if len(years) != 2 or not all(isinstance(y, int) for y in years):
         raise ValueError(f"`year` must be a year, or the first and the last. Received: {year=}")
     first, last = years
     # Not by registration alone, whose order is that of imports.
-    specs = sorted(
-        (builder.spec for builder in _BUILDERS.values()), key=lambda spec: (spec.year, spec.family)
-    )
     return [
-        spec.name
-        for spec in specs
+        spec
+        for spec in sorted(specs, key=lambda spec: (spec.year, spec.family))
         if fnmatch.fnmatchcase(spec.name.lower(), pattern.lower())
         and (family is None or spec.family == family.lower())
         and first <= spec.year <= last

@@ -10,6 +10,7 @@ from keras_cnn_classics.preprocessing import (
     decode_predictions,
     imagenet_classes,
     preprocess_input,
+    to_pixels,
 )
 
 X = np.random.default_rng(0).uniform(0, 255, (2, 5, 4, 3)).astype("float32")
@@ -117,3 +118,22 @@ def test_decode_errors(scores, kwargs, message):
     with pytest.raises(ValueError, match=message) as caught:
         decode_predictions(scores, **kwargs)
     assert "Received" in str(caught.value)
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("mode", sorted(MODES))
+def test_to_pixels_undoes_it(mode, layout):
+    wanted = max(len(getattr(MODES[mode], part)) for part in ("mean", "std"))
+    shape = (2, 5, 7, 1 if wanted == 1 else 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, "uint8")
+    if layout == "channels_first":
+        pixels = np.moveaxis(pixels, -1, 1)
+    prepared = preprocess_input(pixels, mode, layout)
+    assert not np.array_equal(prepared, pixels) or mode == "none"
+    np.testing.assert_array_equal(to_pixels(prepared, mode, layout), pixels)
+    np.testing.assert_array_equal(to_pixels(prepared[0], mode, layout), pixels[0])
+
+
+def test_to_pixels_keeps_in_their_range():
+    found = to_pixels(np.array([[[-5.0], [0.5], [9.0]]]), "unit", "channels_last")
+    assert found.ravel().tolist() == [0, 128, 255]

@@ -187,9 +187,9 @@ print(*ours)
 print(*sorted(others - {"keras_cnn_classics"}))
 """
     ours, others = python(code).splitlines()
-    parts = ("", "._version", ".applications", ".registry")
+    parts = ("", "._after_keras", "._version", ".applications", ".registry")
     assert ours.split() == ["keras_cnn_classics" + part for part in parts]
-    assert others.split() == ["lazy_loader", "wrapt"]
+    assert others.split() == ["lazy_loader"]
 
 
 def test_completion_lists_every_builder_and_subpackage():

@@ -25,15 +25,15 @@ from keras_cnn_classics.cli import (
     transfer,
     weights,
 )
-from keras_cnn_classics.cli._common import one_line
+from keras_cnn_classics.cli._common import PROGRAM, one_line
 
-PROGRAM = "keras-cnn-classics"
 INTERRUPTED = 130
-DEBUG = "With --debug anywhere on the line, an error shows its traceback."
+DEBUG = (
+    "With --debug anywhere on the line, an error shows its traceback, and the backend its messages."
+)
 
 app = typer.Typer(
     epilog=DEBUG,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -93,7 +93,8 @@ def main() -> None:
     """Runs the command line; every error is one line, unless `--debug` is given."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if not debug:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:

@@ -7,21 +7,31 @@ import enum
 import inspect
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from keras_cnn_classics.cli import _index
+
 if TYPE_CHECKING:
     from keras_cnn_classics.registry import Builder
 
+PROGRAM = "keras-cnn-classics"
 FLOAT32_BYTES = 4
 
-Name = Annotated[str, typer.Argument(help="Name of the network; `list` shows them all.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="Name of the network; `list` shows them all.", autocompletion=_index.complete
+    ),
+]
 Options = Annotated[
     list[str],
     typer.Option(
@@ -53,7 +63,95 @@ Only = Annotated[
         "Default: all.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Print JSON to the standard output, and all else to the error output."
+    ),
+]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**32 - 1, help="Decides all that is drawn by chance.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what the command has left there before.")
+]
+
+
+def _choose_backend(chosen: Backend | None) -> Backend | None:
+    """Tells Keras its backend, before it is imported."""
+    if chosen is None:
+        return None
+    if find_spec(chosen) is None:
+        raise typer.BadParameter(f"{chosen} is not installed: pip install {chosen}")
+    if "keras" in sys.modules and sys.modules["keras"].backend.backend() != chosen:
+        raise typer.BadParameter("Keras is imported in this process, with another backend.")
+    os.environ["KERAS_BACKEND"] = chosen
+    return chosen
+
+
+def _choose_device(chosen: str | None) -> str | None:
+    """Hides all devices but one from the backend, before it is imported."""
+    if chosen is None:
+        return None
+    found = re.fullmatch(r"cpu|gpu(?::(\d+))?", chosen.lower())
+    if not found:
+        raise typer.BadParameter(
+            f"It must be cpu, gpu, or the number of a GPU, as gpu:1. Received: {chosen!r}"
+        )
+    if chosen.lower() == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"], os.environ["JAX_PLATFORMS"] = "-1", "cpu"
+        return chosen
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    number = int(found[1] or 0)
+    named = visible.split(",") if visible else [str(i) for i in range(number + 1)]
+    if number < len(named):
+        os.environ["CUDA_VISIBLE_DEVICES"] = named[number]
+    if number >= len(named) or not _gpus():
+        raise typer.BadParameter(f"There is no such GPU. Received: {chosen!r}")
+    return chosen
+
+
+def _gpus() -> bool:
+    """Whether the backend has a GPU that it may use."""
+    backend = import_keras().backend.backend()
+    if backend == "torch":
+        import torch
+
+        return bool(torch.cuda.is_available())
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() in ("gpu", "cuda", "rocm")
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+class Backend(enum.StrEnum):
+    """What Keras computes with."""
+
+    tensorflow = "tensorflow"
+    jax = "jax"
+    torch = "torch"
+
+
+BackendOption = Annotated[
+    Backend | None,
+    typer.Option(
+        "--backend",
+        callback=_choose_backend,
+        is_eager=True,  # whatever else is given, Keras is not imported yet
+        help="What Keras computes with. Default: KERAS_BACKEND, or what keras.json says.",
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        callback=_choose_device,
+        metavar="cpu|gpu|gpu:N",
+        help="The only device to use; GPUs are counted from 0. Default: what is there.",
+    ),
+]
 
 
 class Resize(enum.StrEnum):
@@ -91,12 +189,26 @@ def one_line(message: object) -> str:
     )
 
 
+def command_line() -> str:
+    """The command that runs, as it could be typed again."""
+    return shlex.join([PROGRAM, *sys.argv[1:]])
+
+
+def reporting(as_json: bool) -> AbstractContextManager[Any]:
+    """Moves what is printed to the standard error if the standard output is for JSON."""
+    return redirect_stdout(sys.stderr) if as_json else nullcontext()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Drops what native code writes to the standard error while a backend is imported.
 
     TensorFlow logs a page about processors and missing GPUs there before it can be told not to.
+    With `--debug` it stays.
     """
+    if "--debug" in sys.argv:
+        yield
+        return
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from keras_cnn_classics.cli import _common
-from keras_cnn_classics.data.augmentation import AUGMENTATIONS
+
+
+def _augmentations(incomplete: str) -> list[str]:
+    from keras_cnn_classics.data.augmentation import AUGMENTATIONS
+
+    return [name for name in AUGMENTATIONS if name.startswith(incomplete)]
 
 
 def preview(
@@ -17,8 +23,9 @@ def preview(
         list[str],
         typer.Option(
             metavar="NAME",
-            help="Augmentation; may be repeated, and they follow one another: "
-            f"{', '.join(AUGMENTATIONS)}.",
+            help="Augmentation; may be repeated, and they follow one another. An unknown name is "
+            "told which there are.",
+            autocompletion=_augmentations,
         ),
     ] = [],  # noqa: B006  Typer copies it
     size: Annotated[
@@ -32,8 +39,9 @@ def preview(
         int, typer.Option(min=1, help="Pictures of each image; the first is not augmented.")
     ] = 8,
     output: Annotated[Path, typer.Option(help="File of the picture.")] = Path("sheet.png"),
-    seed: Annotated[int, typer.Option(min=0, help="Decides images and augmentation.")] = 0,
+    seed: _common.Seed = 0,
     data_dir: _common.DataDir = None,
+    as_json: _common.Json = False,
 ) -> None:
     """Draw images of a data set, each beside what augmentation makes of it.
 
@@ -67,6 +75,10 @@ def preview(
         pictures = _variants(images, labels, operations, columns, seed, classes)
         rows = len(images)
     contact_sheet(pictures, rows, columns, loaded.class_names).save(output)
+    if as_json:
+        found = {"output": str(output), "data": loaded.name, "images": len(images)}
+        print(json.dumps({**found, "class_names": list(loaded.class_names)}))
+        return
     print(f"Look at {output}: {len(images)} images of {loaded.name}.")
 
 

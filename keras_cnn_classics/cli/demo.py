@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from keras_cnn_classics.cli import _common, _report
 from keras_cnn_classics.cli.train import run
+
+if TYPE_CHECKING:
+    from keras_cnn_classics.transfer import Comparison
 
 SHOWN = 40
 PICTURE, CHART, REPORT = "digits.png", "transfer.png", "report.html"
@@ -22,7 +26,10 @@ EPOCHS = {"all digits": 30, "0 to 4": 15, "5 to 9": 20}
 
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Decides weights, order and split.")] = 0,
+    seed: _common.Seed = 0,
+    backend: _common.BackendOption = None,
+    device: _common.Device = None,
+    as_json: _common.Json = False,
 ) -> None:
     """Train LeNet-5 of 1998 on 1,198 real handwritten digits; name 599 it has not seen.
 
@@ -30,6 +37,14 @@ def demo(
     forgets the first. The results and pictures are in report.html. Takes about a minute on a
     laptop and needs no network. An earlier demo in the folder is replaced.
     """
+    with _common.reporting(as_json):
+        figures = _demonstrate(output, seed)
+    if as_json:
+        print(json.dumps(figures))
+
+
+def _demonstrate(output: Path, seed: int) -> dict[str, Any]:
+    """Trains, teaches, draws; gives what came of it."""
     builder = _common.find_builder("LeNet5")
     import keras
     import numpy as np
@@ -110,18 +125,23 @@ def demo(
         options={"output": "dense"},
         overwrite=True,
     )
-    parts += _teach(output, old, new, seed, tell)
-    _report.write(output / REPORT, "LeNet-5, trained and taught", parts)
+    taught, shown = _teach(output, old, new, seed, tell)
+    _report.write(output / REPORT, "LeNet-5, trained and taught", [*parts, *shown])
     print(f"All of it is on one page: {output / REPORT}")
+    return {
+        "report": str(output / REPORT),
+        "test_error_percent": round(100 * float(wrong.mean()), 3),
+        "taught": [dataclasses.asdict(row) for row in taught.rows],
+    }
 
 
 def _teach(
     output: Path, old: Any, new: Any, seed: int, tell: Callable[[str], None]
-) -> tuple[str, ...]:
+) -> tuple[Comparison, tuple[str, ...]]:
     """Teaches the network of the first digits the others, and says what became of both.
 
     Returns:
-        The table and the picture for the report.
+        The results, and the table and the picture for the report.
     """
     import keras
     from rich.console import Console
@@ -166,7 +186,7 @@ def _teach(
         )
     results.plot(output / CHART)
     print(f"Look at {output / CHART}; the networks are in {output / TRANSFER}")
-    return (
+    return results, (
         _report.table((*head, "s of training", "parameters"), rows),
         _report.paragraph(
             "Before is with the network of 0 to 4 and, for 5 to 9, a new head on it that has not "

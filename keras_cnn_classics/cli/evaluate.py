@@ -33,6 +33,8 @@ def evaluate(
     resize: _common.ResizeOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 64,
     data_dir: _common.DataDir = None,
+    backend: _common.BackendOption = None,
+    device: _common.Device = None,
     as_json: _common.Json = False,
 ) -> None:
     """Measure the top-1 and top-5 error of a network on a data set."""

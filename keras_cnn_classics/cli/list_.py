@@ -7,11 +7,15 @@ from typing import Annotated
 
 import typer
 
-from keras_cnn_classics.cli import _common
+from keras_cnn_classics import registry
+from keras_cnn_classics.cli import _common, _index
 
 
 def list_models(
-    pattern: Annotated[str, typer.Argument(help="Shell-style pattern, such as 'VGG*'.")] = "*",
+    pattern: Annotated[
+        str,
+        typer.Argument(help="Shell-style pattern, such as 'VGG*'.", autocompletion=_index.complete),
+    ] = "*",
     family: Annotated[str | None, typer.Option(help="Only this family, such as vgg.")] = None,
     year: Annotated[int | None, typer.Option(help="Only networks of this year.")] = None,
     pretrained: Annotated[
@@ -20,11 +24,9 @@ def list_models(
     as_json: _common.Json = False,
 ) -> None:
     """List the networks, oldest first."""
-    _common.import_keras()
-    import keras_cnn_classics as kcc
-
-    names = kcc.list_models(pattern, family=family, year=year, pretrained=pretrained)
-    specs = [kcc.get_builder(name).spec for name in names]
+    specs = registry.matching(
+        _index.read(), pattern, family=family, year=year, pretrained=pretrained
+    )
     if as_json:
         keys: tuple[str, ...] = ("name", "family", "year", "params", "macs")
         keys += ("input_size", "frames", "channels", "classes")

@@ -29,6 +29,8 @@ def predict(
     classes: _common.Classes = None,
     preprocess: _common.Mode = None,
     resize: _common.ResizeOption = None,
+    backend: _common.BackendOption = None,
+    device: _common.Device = None,
     as_json: _common.Json = False,
 ) -> None:
     """Name what is in pictures."""

@@ -16,6 +16,7 @@ def show(
     name: _common.Name,
     options: _common.Options = [],  # noqa: B006  Typer copies it
     size: _common.Size = None,
+    backend: _common.BackendOption = None,
     as_json: _common.Json = False,
 ) -> None:
     """Show a network: shapes, parameters, multiply-adds, connections, memory, options."""

@@ -112,9 +112,7 @@ def train(
             help="Share of the training images held out to choose the best epoch; 0 for none.",
         ),
     ] = 0.1,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Decides weights, order and split.")
-    ] = 0,
+    seed: _common.Seed = 0,
     classes: _common.Classes = None,
     only: _common.Only = None,
     data_dir: _common.DataDir = None,
@@ -128,24 +126,33 @@ def train(
     devices: Annotated[
         str | None, typer.Option(help="How many: gpu:4, or cpu:2 to try it without GPUs.")
     ] = None,
+    backend: _common.BackendOption = None,
+    device: _common.Device = None,
     save_every: Annotated[
         int | None, typer.Option(min=1, help="Keep the state also after so many steps of an epoch.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run that the folder holds.")
-    ] = False,
+    profile: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Take down what TensorFlow does in so many steps, after the first ten, for "
+            "TensorBoard's profiler.",
+        ),
+    ] = None,
+    overwrite: _common.Overwrite = False,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume", help="Go on with the run in the folder, or begin if there is none."
         ),
     ] = False,
+    as_json: _common.Json = False,
 ) -> None:
     """Train a network; what is not said comes from its recipe.
 
     The output folder gets last.keras and best.keras, history.csv, a TensorBoard log, summary.json
-    and the state that --resume goes on from. Ctrl-C ends training after the step and keeps the
-    network in last.keras.
+    with all that a repetition needs, versions.txt for pip, and the state that --resume goes on
+    from. Ctrl-C ends training after the step and keeps the network in last.keras.
     """
     builder = _common.find_image_builder(name)
     parsed = _common.parse_options(builder, options)
@@ -158,6 +165,10 @@ def train(
     from keras_cnn_classics.data import load
     from keras_cnn_classics.weights import preprocessing_of
 
+    if profile and keras.backend.backend() != "tensorflow":
+        raise typer.BadParameter(
+            "Only TensorFlow is profiled: add --backend tensorflow.", param_hint="--profile"
+        )
     spec = builder.spec
     paper = recipe is Kind.paper
     if paper and epochs is not None:
@@ -206,7 +217,7 @@ def train(
         only=_common.parse_only(only),
         **settings.load_options(side or spec.input_size),
     )
-    with chosen.scope():
+    with _common.reporting(as_json), chosen.scope():
         summary = run(
             builder,
             images,
@@ -222,8 +233,13 @@ def train(
             resume=resume,
             save_freq=save_every or "epoch",
             auxiliary=bool(settings.auxiliary and spec.aux_taps),
+            profile=profile,
         )
-    if training.distribution.is_chief():
+    if not training.distribution.is_chief():
+        return
+    if as_json:
+        print(json.dumps({**summary, "output": str(folder)}))
+    else:
         _print(summary, folder)
 
 
@@ -243,6 +259,7 @@ def run(
     resume: bool = False,
     save_freq: str | int = "epoch",
     auxiliary: bool = False,
+    profile: int | None = None,
 ) -> dict[str, Any]:
     """Builds a network and trains it; on Ctrl-C says what is left and ends the command.
 
@@ -280,6 +297,7 @@ def run(
         "validation": validation,
         "weights": weights,
         "job": os.environ.get(JOB),
+        "command": _common.command_line(),
     }
     try:
         return training.train(
@@ -292,6 +310,7 @@ def run(
             resume=resume,
             fresh=weights is None,
             save_freq=save_freq,
+            profile_steps=(11, 10 + profile) if profile else None,
             verbose=1 if sys.stdout.isatty() else 2,
         )
     except KeyboardInterrupt:

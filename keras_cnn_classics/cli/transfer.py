@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from keras_cnn_classics.transfer import Comparison
 
 RESULTS, TABLE, MARKDOWN, PLOT = "results.json", "table.csv", "table.md", "plot.png"
+VERSIONS = "versions.txt"
 
 
 def transfer(
@@ -74,6 +75,7 @@ def transfer(
     weight_decay: Annotated[float, typer.Option(min=0.0, help="Weight decay.")] = 5e-4,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 32,
     seeds: Annotated[int, typer.Option(min=1, help="How often each method is trained.")] = 3,
+    seed: _common.Seed = 0,
     head: Annotated[
         str | None,
         typer.Option(
@@ -83,9 +85,9 @@ def transfer(
     preprocess: _common.Mode = None,
     resize: _common.ResizeOption = None,
     data_dir: _common.DataDir = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a comparison that the folder holds.")
-    ] = False,
+    backend: _common.BackendOption = None,
+    device: _common.Device = None,
+    overwrite: _common.Overwrite = False,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with that in the folder, or begin if there is none."),
@@ -95,7 +97,8 @@ def transfer(
     """Teach a network a new task by several methods, and compare what they give and cost.
 
     The output folder gets the table as table.csv, table.md, results.json and, with --old-data,
-    plot.png; and METHOD/model.keras, the network of the first seed, with an output for each task.
+    plot.png; METHOD/model.keras, the network of the first seed, with an output for each task; and
+    versions.txt, the packages for pip.
     """
     if overwrite and resume:
         raise typer.BadParameter("--overwrite and --resume contradict each other.")
@@ -104,6 +107,7 @@ def transfer(
 
     from keras_cnn_classics import training
     from keras_cnn_classics import transfer as methods_of
+    from keras_cnn_classics.training._provenance import provenance
     from keras_cnn_classics.transfer.comparison import METHODS, SETTINGS, clear
 
     chosen = [name.strip().replace("-", "_") for name in methods.split(",")]
@@ -130,22 +134,23 @@ def transfer(
         )
     if overwrite:
         clear(folder)
-        for name in (RESULTS, TABLE, MARKDOWN, PLOT):
+        for name in (RESULTS, TABLE, MARKDOWN, PLOT, VERSIONS):
             (folder / name).unlink(missing_ok=True)
     try:
-        table = methods_of.compare(
-            trained.model,
-            old,
-            new,
-            "all" if chosen == ["all"] else chosen,
-            seeds,
-            epochs=epochs,
-            warmup_epochs=warmup,
-            optimizer=keras.optimizers.SGD(learning_rate, momentum=0.9),
-            decay=weight_decay,
-            options={name: {"head": head} for name in METHODS},
-            folder=folder,
-        )
+        with _common.reporting(as_json):
+            table = methods_of.compare(
+                trained.model,
+                old,
+                new,
+                "all" if chosen == ["all"] else chosen,
+                list(range(seed, seed + seeds)),
+                epochs=epochs,
+                warmup_epochs=warmup,
+                optimizer=keras.optimizers.SGD(learning_rate, momentum=0.9),
+                decay=weight_decay,
+                options={name: {"head": head} for name in METHODS},
+                folder=folder,
+            )
     except KeyboardInterrupt:
         print(
             f"Interrupted: {folder} holds what is finished. The same command with --resume goes on "
@@ -154,6 +159,7 @@ def transfer(
         )
         raise typer.Exit(130) from None
     found = {
+        "command": _common.command_line(),
         "from": origin,
         "data": new.name,
         "old_data": None if old is None else old.name,
@@ -161,6 +167,7 @@ def transfer(
         "sizes": {"new": new.sizes, "old": None if old is None else old.sizes},
         "preprocessing": trained.preprocess,
         "rows": [asdict(row) for row in table.rows],
+        **provenance(),
     }
     _leave(table, found, folder)
     if as_json:
@@ -182,7 +189,7 @@ def _trained(
     """The network that has learned the old task."""
     keras = _common.import_keras()
     from keras_cnn_classics import training
-    from keras_cnn_classics.training._files import reading
+    from keras_cnn_classics._files import reading
 
     path = Path(origin)
     if not path.is_file():
@@ -265,12 +272,15 @@ def _load(
 
 def _leave(table: Comparison, found: dict[str, Any], folder: Path) -> None:
     """Writes what was found, each file whole or not at all."""
-    from keras_cnn_classics.training._files import write_json, written
+    from keras_cnn_classics._files import write_json, written
+    from keras_cnn_classics.training._provenance import requirements
 
     write_json(folder / RESULTS, found)
     table.to_csv(folder / TABLE)
     with written(folder / MARKDOWN) as scratch:
         scratch.write_text(table.to_markdown())
+    with written(folder / VERSIONS) as scratch:
+        scratch.write_text(requirements())
     if found["old_data"] is not None:
         with written(folder / PLOT) as scratch:
             table.plot(scratch)

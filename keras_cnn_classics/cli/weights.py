@@ -209,6 +209,8 @@ def download(
     no_top: NoTop = False,
     options: _common.Options = [],  # noqa: B006  Typer copies it
     size: _common.Size = None,
+    backend: _common.BackendOption = None,
+    as_json: _common.Json = False,
 ) -> None:
     """Download published weights, to be used offline.
 
@@ -226,18 +228,21 @@ def download(
         _common.check_size(builder, size)
     from keras_cnn_classics.weights import WeightsError
 
-    failed = 0
+    found: list[dict[str, Any]] = []
     for builder, arguments in zip(builders, parsed, strict=True):
         name = builder.spec.name
         try:
             path = _bring(builder, tag, size, include_top=not no_top, options=arguments)
-            print(f"{name}: {_size(path.stat().st_size)} at {path}")
+            found.append({"name": name, "path": str(path), "bytes": path.stat().st_size})
+            if not as_json:
+                print(f"{name}: {_size(path.stat().st_size)} at {path}")
         except (WeightsError, ValueError, OSError, ImportError) as error:
             if len(builders) == 1:
                 raise ValueError(f"{name}: {error}") from error
-            failed += 1
             print(f"{name}: {_common.one_line(error)}", file=sys.stderr)
-    if failed:
+    if as_json:
+        print(json.dumps(found))
+    if failed := len(builders) - len(found):
         raise ValueError(f"{failed} of {len(builders)} failed.")
 
 
@@ -276,6 +281,7 @@ def verify(
         list[str] | None, typer.Argument(help="Only these networks.", metavar="[NAME...]")
     ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Remove the bad files.")] = False,
+    as_json: _common.Json = False,
 ) -> None:
     """Compare cached weights with their published hashes."""
     _common.import_keras()
@@ -285,13 +291,20 @@ def verify(
     names = names or kcc.list_models(pretrained=True)
     files, broken_off = _cached(_common.find_builder(name).spec for name in names)
     problems = _problems(files)
-    for file, problem in zip(files, problems, strict=True):
-        said = problem or file.digest or "no hash of it is published, but it can be opened"
-        print(f"{'BAD' if problem else 'OK '} {file.path}: {said}")
-    for path in broken_off:
-        print(f"... {path}: what arrived of a download that broke off")
-    if not files:
-        print(f"None of the published weights are cached in {_download.cache_dir()}.")
+    with _common.reporting(as_json):
+        for file, problem in zip(files, problems, strict=True):
+            said = problem or file.digest or "no hash of it is published, but it can be opened"
+            print(f"{'BAD' if problem else 'OK '} {file.path}: {said}")
+        for path in broken_off:
+            print(f"... {path}: what arrived of a download that broke off")
+        if not files:
+            print(f"None of the published weights are cached in {_download.cache_dir()}.")
+    if as_json:
+        checked = [
+            {"path": str(file.path), "digest": file.digest or None, "problem": problem or None}
+            for file, problem in zip(files, problems, strict=True)
+        ]
+        print(json.dumps({"files": checked, "broken_off": [str(path) for path in broken_off]}))
     bad = [file for file, problem in zip(files, problems, strict=True) if problem]
     if delete:
         for file in bad:
@@ -303,7 +316,8 @@ def verify(
     if bad and not delete:
         raise ValueError(f"Bad files: {len(bad)} of {len(files)}; --delete removes them.")
     if bad:
-        print(f"Bad files: {len(bad)} of {len(files)}, removed.")
+        with _common.reporting(as_json):
+            print(f"Bad files: {len(bad)} of {len(files)}, removed.")
 
 
 class _Cached(NamedTuple):
@@ -369,27 +383,29 @@ def convert(
         ),
     ],
     to: Annotated[str, typer.Option(help="Name of the network.", metavar="NAME")],
-    out: Annotated[Path, typer.Option(help="The .weights.h5 to write.", metavar="FILE")],
+    output: Annotated[Path, typer.Option(help="The .weights.h5 to write.", metavar="FILE")],
     options: _common.Options = [],  # noqa: B006  Typer copies it
     classes: _common.Classes = None,
     size: _common.Size = None,
     no_top: NoTop = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    backend: _common.BackendOption = None,
+    overwrite: _common.Overwrite = False,
+    as_json: _common.Json = False,
 ) -> None:
     """Convert a file of weights to .weights.h5."""
     builder = _common.find_builder(to)
-    if not out.name.endswith(".weights.h5"):
+    if not output.name.endswith(".weights.h5"):
         raise typer.BadParameter(
-            f"The name must end in .weights.h5. Received: {out}", param_hint="--out"
+            f"The name must end in .weights.h5. Received: {output}", param_hint="--output"
         )
     parsed = _common.parse_options(builder, options)
     side = _common.check_size(builder, size)
     if not file.is_file():
         raise FileNotFoundError(f"There is no file {file}.")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {out.parent}.")
-    if out.exists() and not force:
-        raise FileExistsError(f"{out} exists: name another file, or replace it by --force.")
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {output.parent}.")
+    if output.exists() and not overwrite:
+        raise FileExistsError(f"{output} exists: name another file, or replace it by --overwrite.")
     import h5py
 
     from keras_cnn_classics import preprocessing
@@ -407,16 +423,19 @@ def convert(
     mode = facts.get("preprocessing") or prepare.keywords["mode"]
     values = {o.name: arguments.get(o.name, o.default) for o in _common.options_of(builder)}
     about = {"model": builder.spec.name, "options": lasting(values), "preprocessing": mode}
-    scratch = out.with_name(f".{os.getpid()}.{out.name}")  # Keras wants the name to end so
+    scratch = output.with_name(f".{os.getpid()}.{output.name}")  # Keras wants the name to end so
     try:
         model.save_weights(scratch)
         with h5py.File(scratch, "a") as written:
             _files.write_about(written, about)
-        os.replace(scratch, out)
+        os.replace(scratch, output)
     finally:
         scratch.unlink(missing_ok=True)
-    call = ", ".join([f'weights="{out}"', *(f"{k}={v!r}" for k, v in arguments.items())])
+    if as_json:
+        print(json.dumps({**about, "output": str(output), "parameters": model.count_params()}))
+        return
+    call = ", ".join([f'weights="{output}"', *(f"{k}={v!r}" for k, v in arguments.items())])
     print(
-        f"{model.count_params():,} parameters are in {out}, for images in mode {mode!r}. "
+        f"{model.count_params():,} parameters are in {output}, for images in mode {mode!r}. "
         f"Use: {builder.spec.name}({call})"
     )

@@ -5,6 +5,8 @@ from .auxiliary import with_auxiliary_targets as with_auxiliary_targets
 from .auxiliary import without_auxiliary as without_auxiliary
 from .averaging import WeightAveraging as WeightAveraging
 from .averaging import reestimate_batch_norm as reestimate_batch_norm
+from .board import write_hyperparameters as write_hyperparameters
+from .board import write_mistakes as write_mistakes
 from .early_stopping import EarlyStopping as EarlyStopping
 from .finder import LearningRates as LearningRates
 from .finder import find_learning_rate as find_learning_rate

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_cnn_classics.training._files import written
+from keras_cnn_classics._files import written
 
 _ARRAY = "__array__"
 _FACTS = "facts"

@@ -12,9 +12,9 @@ from typing import Any
 
 import keras
 
+from keras_cnn_classics._files import written
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._callback import Callback, entered
-from keras_cnn_classics.training._files import written
 from keras_cnn_classics.training._monitor import Monitor
 from keras_cnn_classics.training.averaging import WeightAveraging
 from keras_cnn_classics.training.distribution.devices import any_worker, saving

@@ -16,20 +16,22 @@ from typing import Any
 
 import keras
 
+from keras_cnn_classics._files import SCRATCH, write_json, written
 from keras_cnn_classics.data import ImageData
-from keras_cnn_classics.training import distribution
+from keras_cnn_classics.training import _provenance, distribution
 from keras_cnn_classics.training._callback import Callback, entered
-from keras_cnn_classics.training._files import SCRATCH, write_json, written
 from keras_cnn_classics.training._rates import rates_by_name
 from keras_cnn_classics.training.auxiliary import without_auxiliary
+from keras_cnn_classics.training.board import write_hyperparameters, write_mistakes
 from keras_cnn_classics.training.distribution import is_chief
 from keras_cnn_classics.training.finite_loss import FiniteLoss
 from keras_cnn_classics.training.settings import Recipe, accuracy_of, loss_for
 from keras_cnn_classics.training.training_state import TrainingState
 
 SUMMARY, HISTORY, LOG, STATE = "summary.json", "history.csv", "tensorboard", "state"
+VERSIONS = "versions.txt"
 FACTS = "run.json"  # in a checkpoint, beside Keras's own files
-FILES = ("best.keras", "last.keras", HISTORY, SUMMARY)
+FILES = ("best.keras", "last.keras", HISTORY, SUMMARY, VERSIONS)
 
 
 def check_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -75,11 +77,14 @@ def take_away(folder: Path) -> None:
     for left in [folder / name for name in FILES] + list(folder.glob(f"{SCRATCH}*")):
         left.unlink(missing_ok=True)
     take_away_state(folder)
-    for events in folder.glob(f"{LOG}/*/events.out.tfevents.*"):
-        events.unlink()
-    for emptied in (*folder.glob(f"{LOG}/*"), folder / LOG, folder):
+    log = folder / LOG
+    for written_by in ("events.out.tfevents.*", "plugins/profile/*/*.xplane.pb"):
+        for left in list(log.rglob(written_by)):
+            left.unlink()
+    emptied = sorted((one for one in log.rglob("*") if one.is_dir()), reverse=True)
+    for one in (*emptied, log, folder):
         with contextlib.suppress(OSError):  # it is not empty, or not there
-            emptied.rmdir()
+            one.rmdir()
 
 
 def take_away_state(folder: Path) -> None:
@@ -209,13 +214,16 @@ def train(
     fresh: bool = True,
     callbacks: Sequence[Callback] = (),
     save_freq: str | int = "epoch",
+    profile_steps: tuple[int, int] | None = None,
     verbose: int = 1,
 ) -> dict[str, Any]:
     """Trains a model and leaves its files in a folder.
 
     The files are `last.keras` and `best.keras` (the best on the validation split, or the last if
-    there is none), `history.csv`, `tensorboard/`, `summary.json` and, until it is finished,
-    `state/`, all of them up to date after each epoch. A run that was killed goes on from `state/`
+    there is none), `history.csv`, `tensorboard/`, `summary.json`, `versions.txt` with the installed
+    packages and, until it is finished, `state/`, all of them up to date after each epoch. In the
+    end, on one device, TensorBoard also has the images of the validation split, or else of the
+    test split, that the best network gets most wrong. A run that was killed goes on from `state/`
     with `resume`; one that is finished stays as it is. An interruption from the keyboard ends
     training after the step, and leaves the model as it is at that moment in `last.keras`. A run
     that is replaced is taken away when training starts, not before. In the end the model has the
@@ -232,12 +240,15 @@ def train(
         data: The data; its test split, if any, is used once, for the summary.
         settings: How to train.
         folder: Where to leave the files.
-        facts: What else shall stand in the summary.
+        facts: What else shall stand in the summary, and in the checkpoints; its `command` in the
+            summary alone, among those that the run went on by.
         overwrite: Whether a run that is already in the folder may be replaced.
         resume: Whether to go on with the run that is in the folder; if there is none, one begins.
         fresh: Whether the weights are drawn as the recipe says, if it does.
         callbacks: Further callbacks of this package.
         save_freq: As in `TrainingState`.
+        profile_steps: The first and the last step that TensorFlow's profiler takes down, counted
+            from 1, for TensorBoard; other backends have none.
         verbose: As in `keras.Model.fit`.
 
     Returns:
@@ -256,10 +267,12 @@ def train(
     network = without_auxiliary(model) if heads else model
     check_classes(network, data)
     check_model(model)
+    facts = dict(facts or {})
+    commands = [facts.pop("command")] if "command" in facts else []
     facts = {
         "classes": network.output_shape[-1],
         "classifier_activation": keras.activations.serialize(network.layers[-1].activation),
-        **(facts or {}),
+        **facts,
         "recipe": settings.to_dict(),
         "data": data.name,
         "sizes": data.sizes,
@@ -277,6 +290,7 @@ def train(
                 )
             network.load_weights(folder / "best.keras")
             return begun
+        commands = begun.get("commands", []) + commands
     else:
         resume = False
         check_folder(folder, overwrite=overwrite)
@@ -304,14 +318,16 @@ def train(
     )
     record = Record(folder / HISTORY)
     state = TrainingState(folder / STATE, data, save_freq)
+    made_with = _provenance.provenance()
 
     def describe(**results: Any) -> dict[str, Any]:
         """Writes the summary as far as the run has come."""
         best = record.rows[checkpoints.best_epoch - 1] if checkpoints.best_epoch else {}
         summary = {
             **facts,
+            "commands": commands,
+            **made_with,
             "skipped": list(data.skipped),
-            "backend": keras.backend.backend(),
             "replicas": distribution.replicas(),
             "seconds": round(record.seconds, 1),
             "epochs": len(record.rows),
@@ -325,6 +341,11 @@ def train(
 
     if not resume:
         describe(finished=False)
+    if is_chief():
+        with written(folder / VERSIONS) as scratch:
+            scratch.write_text(_provenance.requirements())
+        known = {name: facts.get(name) for name in ("model", "data", "seed", "options", "recipe")}
+        write_hyperparameters(folder / LOG, known)
     learning = True
     try:
         model.fit(
@@ -342,7 +363,9 @@ def train(
                 keras.callbacks.LambdaCallback(
                     on_epoch_end=lambda epoch, logs: describe(finished=False)
                 ),
-                keras.callbacks.TensorBoard(folder / LOG, write_graph=False),
+                keras.callbacks.TensorBoard(
+                    folder / LOG, write_graph=False, profile_batch=profile_steps or 0
+                ),
             ],
             shuffle=False,  # the data is shuffled already, image by image
             verbose=verbose if is_chief() else 0,
@@ -352,6 +375,16 @@ def train(
         results: dict[str, Any] = {}
         if data.test is not None:
             results["test"] = _test(network, data.test, one_hot)
+        held_out = data.validation or data.test
+        if held_out is not None and not distributed:
+            write_mistakes(
+                folder / LOG,
+                network,
+                held_out.as_numpy_iterator(),
+                data.class_names,
+                preprocessing=facts.get("preprocessing"),
+                step=len(record.rows),
+            )
         summary = describe(finished=True, **results)
         if is_chief():
             take_away_state(folder)

@@ -16,10 +16,10 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from keras_cnn_classics._files import SCRATCH
 from keras_cnn_classics.data.position import Positions
 from keras_cnn_classics.training import _snapshot
 from keras_cnn_classics.training._callback import Callback, entered
-from keras_cnn_classics.training._files import SCRATCH
 from keras_cnn_classics.training._random import get_random, set_random
 from keras_cnn_classics.training.distribution.devices import any_worker, is_chief
 

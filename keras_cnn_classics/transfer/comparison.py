@@ -17,11 +17,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_cnn_classics._files import reading, write_json, written
 from keras_cnn_classics.data.batches.recorded import batches_of
 from keras_cnn_classics.data.position import Positions
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._callback import Callback
-from keras_cnn_classics.training._files import reading, write_json, written
 from keras_cnn_classics.training._layers import as_array
 from keras_cnn_classics.training._random import get_random, set_random
 from keras_cnn_classics.training.finite_loss import FiniteLoss

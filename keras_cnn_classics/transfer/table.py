@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_cnn_classics.training._files import written
+from keras_cnn_classics._files import written
 
 OLD_NETWORK = "old_network"
 

@@ -12,9 +12,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_cnn_classics._files import reading, write_json
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._callback import Callback
-from keras_cnn_classics.training._files import reading, write_json
 from keras_cnn_classics.training._layers import as_array
 from keras_cnn_classics.training.distribution import is_chief
 from keras_cnn_classics.training.early_stopping import EarlyStopping

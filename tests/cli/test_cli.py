@@ -123,6 +123,7 @@ def test_train_leaves_everything(trained):
         "last.keras",
         "summary.json",
         "tensorboard",
+        "versions.txt",
     ]
     summary = json.loads((trained / "summary.json").read_text())
     assert summary["model"] == "LeNet5"

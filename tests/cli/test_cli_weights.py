@@ -353,7 +353,7 @@ def test_a_link_in_the_cache_leads_to_a_file_that_is_not_ours(run, tmp_path):
 def test_convert(run, model, tmp_path):
     path, out = tmp_path / "x.safetensors", tmp_path / "x.weights.h5"
     write_torch_layout(model, path)
-    call = ("weights", "convert", path, "--to", NAME.lower(), "--out", out)
+    call = ("weights", "convert", path, "--to", NAME.lower(), "--output", out)
     code, text, _ = run(*call)
     assert code == 0
     counted = f"1,235,496 parameters are in {out}, for images in mode 'torch'. "
@@ -363,9 +363,9 @@ def test_convert(run, model, tmp_path):
     assert model_preprocessing(again).keywords["mode"] == "torch"
     with pytest.raises(MismatchError, match="it is of SqueezeNet1_1"):
         kcc.SqueezeNet1_0(weights=out)
-    fails(run(*call), 1, "x.weights.h5 exists.*--force")
+    fails(run(*call), 1, "x.weights.h5 exists.*--overwrite")
     before = out.stat().st_mtime_ns
-    assert run(*call, "--no-top", "--force")[0] == 0
+    assert run(*call, "--no-top", "--overwrite")[0] == 0
     assert out.stat().st_mtime_ns > before
     trunk = kcc.SqueezeNet1_1(weights=out, include_top=False)
     same(trunk, keras.Model(model.input, model.get_layer("fire9_concat").output))
@@ -377,7 +377,7 @@ def test_convert_with_options(run, tmp_path):
     model = kcc.VGG11(weights=None, **options)
     model.save(tmp_path / "x.keras")
     out = tmp_path / "x.weights.h5"
-    call = ("weights", "convert", tmp_path / "x.keras", "--to", "VGG11", "--out", out)
+    call = ("weights", "convert", tmp_path / "x.keras", "--to", "VGG11", "--output", out)
     fails(run(*call), 1, "does not hold the weights of this VGG11")
     flags = ("-o", "units=(32, 24)", "-o", "width=16", "--classes", "5", "--size", "64")
     code, text, _ = run(*call, *flags)
@@ -399,11 +399,11 @@ def test_convert_what_training_left(run, tmp_path):
     with zipfile.ZipFile(tmp_path / "best.keras", "a") as archive:
         archive.writestr("run.json", json.dumps(facts))
     out = tmp_path / "x.weights.h5"
-    call = ("weights", "convert", tmp_path / "best.keras", "--out", out, "--to")
+    call = ("weights", "convert", tmp_path / "best.keras", "--output", out, "--to")
     code, _, errors = run(*call, "LeNet5")
     assert code == 0, errors
     same(kcc.LeNet5(classes=3, activation="relu", weights=out), model)
-    fails(run(*call, "LeNet", "--force"), 1, "a checkpoint of LeNet5, not of LeNet")
+    fails(run(*call, "LeNet", "--overwrite"), 1, "a checkpoint of LeNet5, not of LeNet")
 
 
 def test_conversions_that_fail(run, model, tmp_path):
@@ -425,8 +425,8 @@ def test_conversions_that_fail(run, model, tmp_path):
         (good, NAME, tmp_path / "y.h5", 2, r"must end in \.weights\.h5"),
         (good, "SqueezeNet1_2", out, 2, "Did you mean"),
     ):
-        fails(run("weights", "convert", file, "--to", to, "--out", target), code, words)
-    fails(run("weights", "convert", good, "--to", NAME), 2, "--out")
+        fails(run("weights", "convert", file, "--to", to, "--output", target), code, words)
+    fails(run("weights", "convert", good, "--to", NAME), 2, "--output")
     assert sorted(tmp_path.iterdir()) == files
 
 
@@ -440,7 +440,7 @@ def test_convert_runs_no_code(run, tmp_path):
 
     torch.save({"x": Evil()}, tmp_path / "evil.pth")
     call = ("weights", "convert", tmp_path / "evil.pth", "--to", NAME)
-    fails(run(*call, "--out", tmp_path / "y.weights.h5"), 1, "may run code and was not read")
+    fails(run(*call, "--output", tmp_path / "y.weights.h5"), 1, "may run code and was not read")
     assert [p.name for p in tmp_path.glob("*.*")] == ["evil.pth"]
     assert not (tmp_path / "ran").exists()
 
@@ -455,7 +455,7 @@ def test_a_full_disk_leaves_what_was_there(run, model, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(keras.Model, "save_weights", full)
-    call = ("weights", "convert", path, "--to", NAME, "--out", out, "--force")
+    call = ("weights", "convert", path, "--to", NAME, "--output", out, "--overwrite")
     fails(run(*call), 1, "No space left")
     assert out.read_text() == "before"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mirror", path.name, out.name]

@@ -1,0 +1,61 @@
+"""What a run was made with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+import keras
+
+PACKAGES = ("keras-cnn-classics", "keras", "tensorflow", "jax", "torch", "numpy")
+# Settings of the backends and of this package that may change what comes out.
+_PREFIXES = ("KERAS_", "KCC_", "TF_", "XLA_", "JAX_", "CUDA_", "CUBLAS_", "OMP_", "PYTORCH_")
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, machine and settings, as they stand in a run's summary."""
+    versions = installed()
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{name: versions[name] for name in PACKAGES if name in versions},
+        },
+        "environment": {
+            "backend": keras.backend.backend(),
+            "platform": platform.platform(),
+            "processors": os.cpu_count(),
+            "devices": devices(),
+            "floatx": keras.config.floatx(),
+            "image_data_format": keras.config.image_data_format(),
+            "variables": {
+                name: value
+                for name, value in sorted(os.environ.items())
+                if name.startswith(_PREFIXES)
+            },
+        },
+    }
+
+
+def installed() -> dict[str, str]:
+    """The version of every installed package, by its name as pip writes it."""
+    found = {one.metadata["Name"]: one.version for one in metadata.distributions()}
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def requirements() -> str:
+    """The packages as a file for `pip install -r`."""
+    header = f"# Python {platform.python_version()} on {sys.platform}\n"
+    return header + "".join(f"{name}=={version}\n" for name, version in installed().items())
+
+
+def devices() -> list[str]:
+    """What the backend can compute on, by its own names."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        count = torch.cuda.device_count()
+        return ["cpu", *(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(count))]
+    return list(keras.distribution.list_devices())
