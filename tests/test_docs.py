@@ -9,6 +9,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import keras_cnn_classics as kcc
@@ -116,6 +117,11 @@ def test_what_is_said_of_keras(generate):
 
     odd = {name for name in shared if first(name) != "include_top"}
     assert odd == {"MobileNet", "MobileNetV2", "NASNetMobile", "NASNetLarge"}
+    with pytest.raises(ValueError, match="1000"):
+        keras.applications.MobileNet(weights="imagenet", classes=5)
+    pixels = np.full((1, 2, 2, 3), 255, "float32")
+    keras.applications.mobilenet.preprocess_input(pixels)
+    assert (pixels == 1).all()
 
 
 def networks_of_both(name):
