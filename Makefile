@@ -4,13 +4,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip
+SITE := import sysconfig; print(sysconfig.get_path('purelib'))
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 # Two runs of pip in one environment would get in each other's way.
 .NOTPARALLEL:
-.PHONY: help demo test parity test-all test-oldest lint docs clean
+.PHONY: help demo test parity test-all test-oldest lint docs package clean
 
 help:
 	@echo "make demo    train LeNet-5 on handwritten digits and show the results, in demo/"
@@ -20,6 +21,7 @@ help:
 	@echo "make test-oldest  test distribution with the oldest Keras that is supported"
 	@echo "make lint    check style, types and the direction of imports"
 	@echo "make docs    write the generated pages and build the site, in site/"
+	@echo "make package build wheel and sdist in dist/, check them, run the wheel's quick start"
 	@echo "make clean   delete outputs and caches; .venv stays"
 
 demo: .venv/.installed-core
@@ -55,6 +57,20 @@ docs: .venv/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@! grep -rEl --include='*.html' '<(script|link|img|iframe)[^>]+(src|href)="https?:' site || \
 		{ echo "These pages load something from another host." >&2; exit 1; }
+
+# What the package depends on is taken from .venv, where pip has put it by the same metadata.
+package: .venv/.installed-package
+	rm -rf dist build/clean build/quick-start
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m venv build/clean
+	$(BIN)/python -c "$(SITE)" > "$$(build/clean/bin/python -c "$(SITE)")/dependencies.pth"
+	build/clean/bin/python -m pip install --no-deps dist/*.whl
+	cd build && clean/bin/keras-cnn-classics train LeNet5 --data digits --epochs 8 \
+		--batch-size 16 --output quick-start
+	cd build && clean/bin/keras-cnn-classics evaluate LeNet5 --data digits \
+		--weights quick-start/best.keras
+	cd build && clean/bin/python ../tests/installed.py
 
 clean:
 	rm -rf build demo dist site htmlcov .coverage .coverage.* \

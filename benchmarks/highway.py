@@ -6,8 +6,8 @@ The networks are the paper's thin ones, highway networks of 50 units and plain o
 have about as many weights; the rectifier, its normalized first weights, and momentum. The paper
 looks for each network's rate, its decay, momentum, activation and first gate bias in 100 random
 runs; here each network has the best of a few rates and biases, by its loss on the training images
-with the first seed, and the rate falls to 0 by a cosine. Losses and errors are those of the trained network
-on all training and all test images; a loss of 2.30 is that of a guess.
+with the first seed, and the rate falls to 0 by a cosine. Losses and errors are those of the trained
+network on all training and all test images; a loss of 2.30 is that of a guess.
 
 The status is 1 if a highway network does not end with a lower training loss than the plain one of
 its depth.

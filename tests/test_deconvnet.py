@@ -246,6 +246,32 @@ def test_mixed_precision():
     np.testing.assert_allclose(got, expected, atol=0.02 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16", "float64"])
+def test_pools_under_a_policy(policy):
+    """The layers of the way back are made when it is gone: the policy must still be there."""
+
+    def make():
+        return network(
+            *(layers.Conv2D(4, 3, padding="same", activation="relu"), layers.MaxPooling2D(2)),
+            layers.Conv2D(3, 3, name="end"),
+        )
+
+    full, before = make(), keras.config.dtype_policy()
+    expected = Deconvnet(full, "end")(X, 1, (0, 1))
+    keras.config.set_dtype_policy(policy)
+    try:
+        other = make()
+        other.set_weights(full.get_weights())
+        got = Deconvnet(other, "end")(X, 1, (0, 1))
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert got.pixels.dtype == "float32"
+    scale = np.abs(expected.pixels).max()
+    # A maximum may change its place where two are nearly equal.
+    near = np.isclose(got.pixels, expected.pixels, atol=0.05 * scale)
+    assert near.mean() > (0.9 if "bfloat16" in policy else 0.999)
+
+
 def test_a_layer_may_be_used_twice():
     once = network(layers.Conv2D(2, 3, padding="same"), layers.Conv2D(2, 3, padding="same"))
     weights = once.layers[0].get_weights()

@@ -145,6 +145,7 @@ def offer_data(monkeypatch):
     named = {
         "cifar10": {"image_size": 32},
         "digits": {"image_size": 32, "channels": 1, "resize": "pad"},
+        "mnist": {"image_size": 28, "channels": 1},
     }
 
     def small(source, batch_size=8, **options):

@@ -231,6 +231,21 @@ def test_dense_evaluation_is_the_network_on_each_window(data_format, offsets, st
         keras.config.set_image_data_format(before)
 
 
+def test_cells_that_the_last_pool_leaves_out():
+    """They belong to the classifier's images, and so to each window."""
+    image = keras.Input((11, 12, 1))
+    x = keras.layers.MaxPooling2D(3)(keras.layers.Conv2D(2, 2, activation="relu")(image))
+    inner = keras.Model(image, keras.layers.Dense(4)(keras.layers.Flatten()(x)))
+    model = keras.Sequential([*inner.layers])  # whose output is no attribute on every backend
+    network = evaluation.fully_convolutional(model)
+    images = RNG.normal(size=(1, 14, 13, 1)).astype("float32")
+    got = network.predict(images, verbose=0)
+    assert got.shape == (1, 4, 2, 4)
+    for i, j in itertools.product(range(4), range(2)):
+        window = model.predict(images[:, i : i + 11, j : j + 12], verbose=0)
+        np.testing.assert_allclose(got[:, i, j], window, rtol=1e-4, atol=1e-6)
+
+
 def pooled(x, size, dy, dx):
     """Maxima of whole windows that begin at an offset."""
     rows, columns = ((n - d) // size for n, d in zip(x.shape[1:3], (dy, dx), strict=True))
@@ -312,6 +327,15 @@ def test_what_dense_evaluation_refuses():
     network = evaluation.fully_convolutional(classifier(33))
     with pytest.raises(ValueError, match=r"less than a window of .* Received: \(32, 60\)"):
         evaluation.score_maps(network, np.zeros((1, 50, 50, 2)), [(32, 60)])
+    with pytest.raises(ValueError, match="must take images of any size"):
+        evaluation.score_maps(classifier(33), np.zeros((1, 33, 33, 2)))
+    for images, sizes in (
+        (np.zeros((50, 50, 2)), [(50, 50)]),
+        (np.zeros((1, 50, 50, 2)), (50, 50)),
+        (np.zeros((1, 50, 50, 2)), 50),
+    ):
+        with pytest.raises(ValueError, match="`sizes` pairs of height and width"):
+            evaluation.score_maps(network, images, sizes)
     with pytest.raises(ValueError, match="must be 'max' or 'mean'"):
         evaluation.vote([np.zeros((1, 2, 2, 3))], "sum")
     with pytest.raises(ValueError, match="at least one map"):

@@ -31,5 +31,5 @@ def read() -> list[ModelSpec]:
 
 
 def complete(incomplete: str) -> list[str]:
-    """The names that begin so, whatever the case of the letters."""
-    return [spec.name for spec in read() if spec.name.lower().startswith(incomplete.lower())]
+    """The names that begin so, for shells."""
+    return [spec.name for spec in read() if spec.name.startswith(incomplete)]

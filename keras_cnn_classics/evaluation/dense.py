@@ -29,7 +29,7 @@ def fully_convolutional(model: keras.Model, *, offsets: bool = True) -> keras.Mo
     answers. It is the same to pool in steps of one cell and to spread the kernel of the first
     dense layer over every third, which is done here.
 
-    On images of the classifier's size its answers are the classifier's. In a larger image, too,
+    On images of the classifier's size its answer is the classifier's. In a larger image, too,
     each answer is exactly what the classifier says of that window, unless convolutions pad their
     maps, as most do: inside an image they see the window's surroundings, not zeros.
 
@@ -51,7 +51,7 @@ def fully_convolutional(model: keras.Model, *, offsets: bool = True) -> keras.Mo
         - [Simonyan and Zisserman, 2014](https://arxiv.org/abs/1409.1556), section 3.2
     """
     features, head = _split(model)
-    step, pool, last = 1, None, features
+    step, pool, last, unseen = 1, None, features, (0, 0)
     if offsets:
         pool, last = _last_pool(model, features)
         step = pool.strides[0]
@@ -60,6 +60,9 @@ def fully_convolutional(model: keras.Model, *, offsets: bool = True) -> keras.Mo
     channels_last = next(layouts, keras.config.image_data_format()) == "channels_last"
     shape = (None, None, image.shape[-1]) if channels_last else (image.shape[1], None, None)
     area = features.shape[1:3] if channels_last else features.shape[2:]
+    if pool is not None:  # what lies behind the last of its windows is no part of an answer
+        before = last.shape[1:3] if channels_last else last.shape[2:]
+        unseen = tuple((n - size) % step for n, size in zip(before, pool.pool_size, strict=True))
     trunk = keras.Model(image, last)
 
     def make() -> keras.Model:
@@ -68,6 +71,9 @@ def fully_convolutional(model: keras.Model, *, offsets: bool = True) -> keras.Mo
         for new, old in zip(copy.layers, trunk.layers, strict=True):
             deferred.set_weights(new, old.get_weights())
         x = copy.output
+        if any(unseen):
+            cut = tuple((0, n) for n in unseen)
+            x = layers.Cropping2D(cut, data_format=pool.data_format, name="unseen")(x)
         if pool is not None:
             x = type(pool).from_config({**pool.get_config(), "strides": (1, 1)})(x)
         if not channels_last:  # for activations, which act on the last axis
@@ -91,7 +97,8 @@ def fully_convolutional(model: keras.Model, *, offsets: bool = True) -> keras.Mo
 def _split(model: keras.Model) -> tuple[Any, list[Any]]:
     """The feature map that is flattened, and the layers behind that."""
     head: list[Any] = []
-    tensor = model.output if len(model.outputs) == 1 else None
+    outputs = getattr(model, "outputs", None) or ()
+    tensor = outputs[0] if len(outputs) == 1 else None
     while tensor is not None:
         layer, node, _ = tensor._keras_history
         given = layer._inbound_nodes[node].input_tensors
@@ -158,11 +165,22 @@ def score_maps(
         An array `(images, rows, columns, classes)` for each scale, with `flip` two.
 
     Raises:
-        ValueError: If a size is less than that of a window.
+        ValueError: If a size is less than that of a window, or an argument of another form.
     """
+    if None not in network.input_shape[1:]:
+        raise ValueError(
+            "`network` must take images of any size, as what `fully_convolutional` gives does. "
+            f"Received: {network.name!r} for images of the shape {network.input_shape[1:]}"
+        )
     layout = keras.config.image_data_format()
     rows, columns = (1, 2) if layout == "channels_last" else (2, 3)
     images = keras.ops.convert_to_tensor(images, dtype="float32")
+    pairs = sizes is None or all(np.shape(one) == (2,) for one in np.atleast_1d(sizes))
+    if len(images.shape) != 4 or not pairs:
+        raise ValueError(
+            "`images` must be a batch of images, 4 axes, and `sizes` pairs of height and width. "
+            f"Received: images of the shape {tuple(images.shape)}, {sizes=}"
+        )
     maps = []
     for size in sizes or [(images.shape[rows], images.shape[columns])]:
         _check_size(network, size)

@@ -50,7 +50,8 @@ class Deconvnet:
     network: pools put each value where the maximum was, by switches of the way up; what a ReLU gave
     is rectified again, by its own sign; convolutions use their filters transposed, without biases.
     Normalization of responses is passed by, as the authors do, and batch normalization only scales.
-    The weights are the network's, those that it has when the deconvnet is called.
+    The weights are the network's, those that it has when the deconvnet is called. What the network
+    computes with its own dtype goes back in float32.
 
     Without ReLUs that is the gradient of the activation, times its value. A gradient stops where
     the ReLU on the way up was zero; a deconvnet stops what is negative on the way down.
@@ -268,11 +269,12 @@ def _(layer: Any) -> Step:
 @_step.register(layers.MaxPooling2D)
 def _(layer: Any) -> Step:
     windows = layer.pool_size, layer.strides, layer.padding
+    how = {"data_format": "channels_last", "dtype": "float32"}
 
     def unpool(signal: Any, below: Any) -> Any:
-        _, switches = MaxPoolingWithSwitches(*windows, data_format="channels_last")(below)
+        _, switches = MaxPoolingWithSwitches(*windows, **how)(below)
         area = tuple(below.shape[1:3])
-        return MaxUnpooling(*windows, area, data_format="channels_last")([signal, switches])
+        return MaxUnpooling(*windows, area, **how)([signal, switches])
 
     return unpool
 
@@ -311,7 +313,7 @@ def _rectification(layer: Any, activation: Any) -> Step:
 
 def _transposed(layer: Any, signal: Any, area: tuple[int, int]) -> Any:
     """The filters of a convolution transposed: the gradient of what it computes."""
-    kernel = ops.convert_to_numpy(layer.kernel)
+    kernel = ops.convert_to_numpy(layer.kernel).astype("float32")
     size = [
         (n - 1) * apart + 1 for n, apart in zip(kernel.shape, layer.dilation_rate, strict=False)
     ]

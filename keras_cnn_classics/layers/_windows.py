@@ -84,6 +84,15 @@ class Windowed2D(keras.layers.Layer):
         self.data_format = _arguments.data_format(data_format)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
+    def build(self, input_shape: Any) -> None:
+        sides = [input_shape[axis] for axis in _arguments.area(self.data_format)]
+        known = [(n, size) for n, size in zip(sides, self.pool_size, strict=True) if n is not None]
+        if self.padding == "valid" and any(n < size for n, size in known):
+            raise ValueError(
+                f"The windows of layer {self.name!r} are larger than the map. "
+                f"Received: {input_shape=}, pool_size={self.pool_size}"
+            )
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
@@ -111,15 +120,6 @@ class Pooling2D(Windowed2D):
             raise ValueError(
                 "With padding='same', `strides` must be at most `pool_size`. "
                 f"Received: {pool_size=}, {strides=}"
-            )
-
-    def build(self, input_shape: Any) -> None:
-        sides = [input_shape[axis] for axis in _arguments.area(self.data_format)]
-        known = [(n, size) for n, size in zip(sides, self.pool_size, strict=True) if n is not None]
-        if self.padding == "valid" and any(n < size for n, size in known):
-            raise ValueError(
-                f"The windows of layer {self.name!r} are larger than the map. "
-                f"Received: {input_shape=}, pool_size={self.pool_size}"
             )
 
     def padded(self, x: Any) -> Any:

@@ -25,7 +25,8 @@ class DropBlock2D(keras.layers.Layer):
 
     Args:
         rate: Share of the cells to drop, the paper's `1 - keep_prob`. Defaults to `0.1`.
-        block_size: Height and width of the blocks, at most those of the map. Defaults to `7`.
+        block_size: Height and width of the blocks; on smaller maps they are as large as these.
+            Defaults to `7`.
         ramp_steps: Steps of training in which the rate rises to `rate`. Defaults to `0`: it is
             `rate` from the beginning.
         shared_mask: Whether all channels of an image lose the same blocks. By default each has its

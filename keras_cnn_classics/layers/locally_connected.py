@@ -18,8 +18,8 @@ class LocallyConnected2D(keras.layers.Layer):
 
     Sharing weights takes for granted that what is worth seeing in one place is so in all. In an
     aligned image it is not: eyes are never where the mouth is. Keras had this layer up to version
-    2; arguments and the shapes of the weights are the same here, so that its weights load, and its
-    configuration too.
+    2. The shapes of the weights are the same here, so that its weights load, and its configuration
+    too; of its arguments there is no `implementation`, which said how to compute.
 
     The kernel has the shape `(positions, kernel height * width * channels, filters)`, positions row
     by row, and the bias `(height, width, filters)` of the output. Both are the same in the two data

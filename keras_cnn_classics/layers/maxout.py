@@ -27,7 +27,8 @@ class Maxout(keras.layers.Layer):
 
     Args:
         pieces: Number of channels of which the largest is taken. Defaults to `2`.
-        axis: The axis of the channels: `-1`, the default, or `1` for maps with channels first.
+        axis: The axis that is divided, usually that of the channels: `-1`, the default, or `1` for
+            maps with channels first.
 
     Input shape:
         Any; the number of channels must be a multiple of `pieces`.

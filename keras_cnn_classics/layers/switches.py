@@ -72,6 +72,8 @@ class MaxPoolingWithSwitches(_Windows):
             inputs, self.pool_size, self.strides, self.padding, data_format=self.data_format
         )
         x = ops.stop_gradient(self._to_last(inputs))
+        if "int" in keras.backend.standardize_dtype(x.dtype):  # which has no infinity
+            x = ops.cast(x, "float64" if keras.backend.backend() != "jax" else "float32")
         area = ops.shape(x)[1:3]
         counts = [self._windows(side, axis) for axis, side in enumerate(area)]
         before = [self._before(side, axis) for axis, side in enumerate(area)]
@@ -159,7 +161,6 @@ class MaxUnpooling(_Windows):
                 f"`output_size` must be that of a map with {area[0]}x{area[1]} windows. "
                 f"Received: output_size={self.output_size}, which has {counts[0]}x{counts[1]}"
             )
-        super().build(input_shape)
 
     def call(self, inputs: Any) -> Any:
         values, switches = map(self._to_last, inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from importlib import metadata
 from typing import Any
@@ -11,8 +12,11 @@ from typing import Any
 import keras
 
 PACKAGES = ("keras-cnn-classics", "keras", "tensorflow", "jax", "torch", "numpy")
-# Settings of the backends and of this package that may change what comes out.
-_PREFIXES = ("KERAS_", "KCC_", "TF_", "XLA_", "JAX_", "CUDA_", "CUBLAS_", "OMP_", "PYTORCH_")
+# Settings that may change what comes out. Terraform's begin with TF_, too, and may be secret.
+_VARIABLES = re.compile(
+    r"KERAS_BACKEND|(XLA|JAX|CUDA|CUBLAS|OMP|PYTORCH)_\w+"
+    r"|TF_(CONFIG|XLA_FLAGS|\w*DETERMINISTIC\w*|ENABLE_\w+|NUM_\w+|GPU_\w+|FORCE_GPU\w+)"
+)
 
 
 def provenance() -> dict[str, Any]:
@@ -33,7 +37,7 @@ def provenance() -> dict[str, Any]:
             "variables": {
                 name: value
                 for name, value in sorted(os.environ.items())
-                if name.startswith(_PREFIXES)
+                if _VARIABLES.fullmatch(name)
             },
         },
     }

@@ -18,6 +18,7 @@ References:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ from keras_cnn_classics.layers._arguments import area
 from keras_cnn_classics.layers._windows import same_widths
 from keras_cnn_classics.training._arguments import check_number
 from keras_cnn_classics.training._layers import matches
+
+logger = logging.getLogger("keras_cnn_classics")
 
 # Beside layers without weights: those that do not mix places.
 _PART_OF_THE_CODE = (
@@ -61,7 +64,8 @@ def pretrain(
         images: What `fit` takes as inputs: an array, or a data set, of which labels are ignored.
         which: Names of the layers to pretrain, in which `*` stands for anything; one or several.
             By default all convolutions (`Conv2D`) and dense layers, but a dense layer behind which
-            no other one learns: the classifier.
+            no other one learns: the classifier. Frozen layers are never among them. What other
+            layers with weights are left as they are is logged.
         epochs: Epochs of each layer.
         batch_size: As in `fit`.
         optimizer: A Keras optimizer or its name; each layer has a new one of its kind.
@@ -86,6 +90,12 @@ def pretrain(
     """
     check_number("epochs", epochs, 1, whole=True)
     names = _chosen(_chain(model), which)
+    is_array = hasattr(images, "shape")
+    if is_array and tuple(images.shape[1:]) != tuple(model.input_shape[1:]):
+        raise ValueError(
+            f"`images` must be those that {model.name!r} takes, of the shape "
+            f"{model.input_shape[1:]}. Received: {tuple(images.shape[1:])}"
+        )
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     make = keras.optimizers.get(optimizer)
@@ -93,7 +103,9 @@ def pretrain(
     for name in names:
         autoencoder = LayerAutoencoder(copy, name, noise=noise, seed=seed)
         autoencoder.compile(type(make).from_config(make.get_config()))
-        history = autoencoder.fit(images, epochs=epochs, batch_size=batch_size, verbose=verbose)
+        history = autoencoder.fit(
+            images, epochs=epochs, batch_size=batch_size, shuffle=is_array, verbose=verbose
+        )
         losses[name] = [float(loss) for loss in history.history["loss"]]
     for name in names:
         model.get_layer(name).set_weights(copy.get_layer(name).get_weights())
@@ -161,6 +173,21 @@ class LayerAutoencoder(keras.Model):
             shape=(link.seen.shape[self.channels],), initializer="zeros", name="decoder_bias"
         )
         self.built = True
+
+    def compile(self, optimizer: Any = "rmsprop", **kwargs: Any) -> None:
+        """As in Keras, but for `loss` and `metrics`: the error is computed in the model."""
+        if given := [name for name, value in kwargs.items() if value and name != "jit_compile"]:
+            raise ValueError(
+                "A `LayerAutoencoder` has its own loss and takes images alone: compile it with an "
+                f"optimizer. Received: {', '.join(given)}"
+            )
+        super().compile(optimizer, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        raise NotImplementedError(
+            "A `LayerAutoencoder` is not saved: it shares its layers with the model that it was "
+            "made of, so save that."
+        )
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         x = ops.stop_gradient(self.below(inputs, training=False))
@@ -245,8 +272,15 @@ def _keeps_shape(link: _Link) -> bool:
 def _chosen(links: Sequence[_Link], which: str | Sequence[str] | None) -> list[str]:
     """The names of the layers that are to be pretrained."""
     found = [link.layer for link in links]
-    able = [layer for layer in found if _learns(layer)]
+    able = [layer for layer in found if _learns(layer) and layer.trainable]
     if which is None:
+        for layer in found:
+            if layer.weights and not _learns(layer) and not isinstance(layer, _PART_OF_THE_CODE):
+                logger.warning(
+                    "%s is a %s, which is not pretrained: it stays as it is.",
+                    layer.name,
+                    type(layer).__name__,
+                )
         last = [layer for layer in found if layer.weights][-1:]
         classifier = [layer for layer in last if isinstance(layer, layers.Dense)]
         chosen = [layer.name for layer in able if layer not in classifier]
@@ -254,7 +288,7 @@ def _chosen(links: Sequence[_Link], which: str | Sequence[str] | None) -> list[s
         chosen = [layer.name for layer in able if matches(layer, which)]
     if not chosen:
         raise ValueError(
-            "There is no convolution (Conv2D) or dense layer to pretrain. "
+            "There is no convolution (Conv2D) or dense layer to pretrain that is not frozen. "
             f"Received: which={which!r}, of {[layer.name for layer in able]}"
         )
     return chosen

@@ -102,6 +102,14 @@ def test_the_first_of_equal_values_counts():
     assert not places.any()  # the windows hang over the far edge alone
 
 
+def test_integers():
+    values, switches = MaxPoolingWithSwitches(2, data_format="channels_last")(
+        keras.ops.convert_to_tensor(np.arange(4, dtype="int32").reshape(1, 2, 2, 1))
+    )
+    assert keras.ops.convert_to_numpy(values).ravel() == [3]
+    assert keras.ops.convert_to_numpy(switches).ravel() == [3]
+
+
 def test_overlapping_windows_add_up():
     x = np.zeros((1, 5, 5, 1), "float32")
     x[0, 2, 2] = 1  # the maximum of all four windows
@@ -162,6 +170,7 @@ def test_mixed_precision():
     ("make", "message"),
     [
         (lambda: MaxPoolingWithSwitches(0), "`pool_size` must be a positive integer or two"),
+        (lambda: MaxPoolingWithSwitches(3)(np.zeros((1, 2, 3, 1))), "larger than the map"),
         (lambda: MaxPoolingWithSwitches(2, padding="full"), "`padding` must be 'valid' or 'same'"),
         (lambda: MaxUnpooling(2)(np.zeros((1, 2, 2, 1))), "takes a list of values and switches"),
         (

@@ -239,6 +239,35 @@ def test_a_network_of_the_package():
     assert list(losses) == ["conv1", "conv2", "fc1"]
 
 
+def test_frozen_layers_are_left_alone_and_others_that_cannot_learn_are_named(caplog):
+    model = keras.Sequential(
+        [
+            keras.Input((14, 14, 1)),
+            layers.Conv2D(3, 3, name="frozen", trainable=False),
+            layers.DepthwiseConv2D(3, name="apart"),
+            layers.Conv2D(2, 3, name="free"),
+        ]
+    )
+    before = model.get_layer("frozen").get_weights()[0]
+    assert list(training.pretrain(model, digits(4), epochs=1)) == ["free"]
+    np.testing.assert_array_equal(model.get_layer("frozen").get_weights()[0], before)
+    assert caplog.messages == [
+        "apart is a DepthwiseConv2D, which is not pretrained: it stays as it is."
+    ]
+    with pytest.raises(ValueError, match=r"not frozen. Received: which='frozen', of \['free'\]"):
+        training.pretrain(model, digits(4), which="frozen")
+
+
+def test_an_autoencoder_has_its_own_loss_and_no_file(tmp_path):
+    model = LayerAutoencoder(network(), "conv1")
+    for given in ("loss", "metrics"):
+        with pytest.raises(ValueError, match=f"has its own loss .* Received: {given}"):
+            model.compile("sgd", **{given: ["mae"]})
+    model.compile("sgd", jit_compile=False)
+    with pytest.raises(NotImplementedError, match="save that"):
+        model.save(tmp_path / "model.keras")
+
+
 def branched():
     image = keras.Input((4,))
     return keras.Model(image, layers.Add()([layers.Dense(4)(image), image]))
@@ -261,6 +290,7 @@ def twice():
         (lambda x: training.pretrain(network(), x, which="fc*"), r"which='fc\*', of \['conv1'"),
         (lambda x: training.pretrain(network(), x, epochs=0), "`epochs` must be an integer"),
         (lambda x: training.pretrain(network(), x, noise=1), "`noise` must be"),
+        (lambda x: training.pretrain(network(), x[:, 1:]), r"must be those that .* \(14, 14, 1\)"),
         (lambda x: LayerAutoencoder(network(), "pool1"), r"one of \['conv1', 'conv2'"),
         (
             lambda x: LayerAutoencoder(
