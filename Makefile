@@ -20,7 +20,7 @@ help:
 	@echo "make test-all  run all of these, and the slow tests too"
 	@echo "make test-oldest  test distribution with the oldest Keras that is supported"
 	@echo "make lint    check style, types and the direction of imports"
-	@echo "make docs    write the tables of models and build the site, in site/"
+	@echo "make docs    write the generated pages and build the site, in site/"
 	@echo "make package build wheel and sdist in dist/, check them, run the wheel's quick start"
 	@echo "make clean   delete outputs and caches; .venv stays"
 
@@ -51,9 +51,12 @@ lint: .venv/.installed-dev
 	done; \
 	if [ -n "$$failed" ]; then echo "Not clean:$$failed" >&2; exit 1; fi
 
+# The theme tells of versions of MkDocs to come, which setup.cfg leaves out.
 docs: .venv/.installed-docs
 	$(BIN)/python docs/generate.py
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@! grep -rEl --include='*.html' '<(script|link|img|iframe)[^>]+(src|href)="https?:' site || \
+		{ echo "These pages load something from another host." >&2; exit 1; }
 
 # What the package depends on is taken from .venv, where pip has put it by the same metadata.
 package: .venv/.installed-package

@@ -1,7 +1,9 @@
 """Writes what documents say of tables in the code.
 
-From the registry docs/models.md, docs/weights.md, README.md's table and the index of the command
-line, from the recipes docs/recipes.md, from the docstrings of the layers docs/layers.md.
+From the registry and docs/facts.py docs/models.md and docs/families/, from the registry
+docs/weights.md, a part of docs/fidelity.md, README.md's table and the index of the command line,
+from the recipes docs/recipes.md, from the docstrings of the layers docs/layers.md, and docs/api/ by
+docs/api_pages.py.
 
 With `--check` it writes nothing and names the files that are out of date.
 """
@@ -17,6 +19,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import api_pages
+from facts import KERAS, PROOFS
+
 import keras_cnn_classics as kcc
 from keras_cnn_classics.registry import Builder, ModelSpec, WeightsSource
 
@@ -28,17 +33,33 @@ INTRODUCTION = """\
 
 # Models
 
-Each table is written from the registry, whose numbers the tests assert. Parameters are the
-trainable ones of the model as built without arguments. MACs are the multiply-adds of its
-convolutions and dense layers, for one image of the input size, or one clip, whose frames come
-first, in millions. Features are the channels of the last feature map, and the stride is the number
-of pixels of the image for each of its cells. The errors are those that the paper reports, on the
-validation set of ImageNet where nothing else is said, and not of the weights offered here.
-Preprocessing is the mode of `preprocess_input` that the training used. Checkpoints that were
-trained in PyTorch give their answers under the options named for them; without these they load
-with a warning, or not at all. Those of timm whose names begin with `tf_` came from TensorFlow and
-want none. Weights are the tags that `weights=` downloads, of which [Weights](weights.md) has the
-facts. Untrained networks start from Keras's initial values, not the paper's, but for LeNet-5.
+Each family has a page of its own: its paper and idea, all facts about its networks, what proves
+that they are right, and how they differ from the paper and from Keras. The tables are written from
+the registry, whose numbers the tests assert.
+
+Parameters are the trainable ones of the model as built without arguments. MACs are the
+multiply-adds of its convolutions and dense layers, for one image of the input size, or one clip,
+whose frames come first, in millions. Errors are those that the paper reports, top-1 and top-5, on
+the validation set of ImageNet where nothing else is said, and not of the weights offered here.
+Preprocessing is the mode of `preprocess_input` that the training used. Weights are the tags that
+`weights=` downloads, of which [Weights](weights.md) has the facts. Untrained networks start from
+Keras's initial values, not the paper's, but for LeNet-5.
+
+On the pages of the families there are also: features, the channels of the last feature map; the
+stride, the number of pixels of the image for each of its cells; the smallest image, in pixels a
+side, that the network takes without its classifier; and options for PyTorch's checkpoints.
+Checkpoints that were trained in PyTorch give their answers under these; without them they load with
+a warning, or not at all. Those of timm whose names begin with `tf_` came from TensorFlow and want
+none.
+"""
+
+FAMILY = """\
+<!-- Written by docs/generate.py from the registry and docs/facts.py: change these. -->
+"""
+
+PROOF = """\
+The outputs for two images, with random weights, are those of what is named here, to 1e-4 of their
+scale; [Fidelity](../fidelity.md) says how that is compared. Tests are those in `tests/parity/`.
 """
 
 WEIGHTS = """\
@@ -232,36 +253,82 @@ def families() -> dict[str, list[Builder]]:
 
 
 def models_page() -> str:
-    return "\n".join([INTRODUCTION, *(section(group) for group in families().values())])
+    columns = {
+        "Year": lambda builders: builders[0].spec.year,
+        "Family": lambda builders: f"[{described(builders)[0]}](families/{family(builders)}.md)",
+        "Networks": lambda builders: ", ".join(f"`{builder.spec.name}`" for builder in builders),
+    }
+    of_networks = {
+        "Model": lambda spec: f"`{spec.name}`",
+        "Family": lambda spec: f"[{spec.family}](families/{spec.family}.md)",
+        **FACTS,
+    }
+    specs = [kcc.get_builder(name).spec for name in kcc.list_models()]
+    parts = [
+        INTRODUCTION,
+        "## Families\n",
+        table(columns, families().values()) + "\n",
+        "## Networks\n",
+        table(of_networks, specs) + "\n",
+    ]
+    return "\n".join(parts)
 
 
-def section(builders: Sequence[Builder]) -> str:
-    """One family: what its paper brought, the facts, how the models differ from the paper."""
+def family(builders: Sequence[Builder]) -> str:
+    return builders[0].spec.family
+
+
+def described(builders: Sequence[Builder]) -> tuple[str, str, str]:
+    """Title, idea and references of a family, from the docstring of its file."""
     text = inspect.cleandoc(sys.modules[builders[0].__module__].__doc__ or "")
     text, _, references = text.partition("\nReferences:\n")
-    title, _, rest = text.partition("\n")
-    columns = {
-        "Model": lambda spec: f"`{spec.name}`",
-        "Year": lambda spec: spec.year,
-        "Parameters": lambda spec: f"{spec.params:,}",
-        "MACs (M)": lambda spec: f"{spec.macs / 1e6:,.1f}",
-        "Input": image,
-        "Features": lambda spec: spec.features,
-        "Stride": lambda spec: spec.stride,
-        "Top-1 / top-5 error (%)": lambda spec: spec.results() or "-",
-        "Preprocessing": lambda spec: f"`{spec.preprocessing}`",
-        "For PyTorch's checkpoints": torch_options,
-        "Weights": tags,
-        "Paper": lambda spec: f"[{spec.year}]({spec.url})",
+    title, _, idea = text.partition("\n")
+    return title.rstrip("."), idea.strip(), textwrap.dedent(references).strip()
+
+
+def family_page(builders: Sequence[Builder]) -> str:
+    """What the papers brought, the facts, the proofs, and what differs."""
+    specs = [builder.spec for builder in builders]
+    title, idea, references = described(builders)
+    columns = {"Model": lambda spec: f"`{spec.name}`", **FACTS, **DETAILS}
+    ours = {spec.name for spec in specs}
+    compared = {
+        "Models": lambda one: ", ".join(f"`{name}`" for name in one.models if name in ours),
+        "Compared with": lambda one: one.peer,
+        "Test": lambda one: f"`{one.test}`",
     }
+    proofs = [one for one in PROOFS if ours & set(one.models)]
     parts = [
-        f"## {title.rstrip('.')}",
-        rest.strip(),
-        table(columns, [builder.spec for builder in builders]),
-        fidelity([builder.spec for builder in builders]),
-        f"**References**\n\n{textwrap.dedent(references).strip()}" if references else "",
+        FAMILY + f"\n# {title}",
+        f"{references}",
+        idea,
+        "## Variants",
+        table(columns, specs),
+        "## Parity proof",
+        PROOF + "\n" + table(compared, proofs),
+        "## What differs from Keras",
+        keras_differences(specs),
+        "## What differs from the paper",
+        fidelity(specs),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(parts) + "\n"
+
+
+def keras_differences(specs: Sequence[ModelSpec]) -> str:
+    import keras
+
+    theirs = [f"`{spec.name}`" for spec in specs if hasattr(keras.applications, spec.name)]
+    if not theirs:
+        return "`keras.applications` has no network of this family."
+    lines = [f"- {line}" for line in KERAS[specs[0].family]]
+    return "\n".join(
+        [
+            f"`keras.applications` has {', '.join(theirs)}. What all networks share is in",
+            "[Migrating from Keras](../migrating.md); beside that:",
+            "",
+            *(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines),
+        ]
+    )
 
 
 def fidelity(specs: Iterable[ModelSpec]) -> str:
@@ -271,9 +338,18 @@ def fidelity(specs: Iterable[ModelSpec]) -> str:
         if spec.notes:
             names.setdefault(spec.notes, []).append(f"`{spec.name}`")
     if not names:
-        return ""
-    lines = [f"- {', '.join(models)}: {note}" for note, models in names.items()]
-    return "\n".join(["**Fidelity**", "", *lines])
+        return "Nothing that we know of."
+    return "\n".join(f"- {', '.join(models)}: {note}" for note, models in names.items())
+
+
+def departures() -> str:
+    """What is known to differ from the papers, family by family."""
+    parts = []
+    for name, builders in families().items():
+        specs = [builder.spec for builder in builders]
+        if any(spec.notes for spec in specs):
+            parts.append(f"### [{name}](families/{name}.md)\n\n{fidelity(specs)}")
+    return "\n\n".join(parts)
 
 
 def readme_table() -> str:
@@ -304,6 +380,24 @@ def torch_options(spec: ModelSpec) -> str:
 def tags(spec: ModelSpec) -> str:
     """The tags of the weights."""
     return ", ".join(f"`{tag}`" for tag in spec.weights) or "none"
+
+
+FACTS: dict[str, Callable[[ModelSpec], object]] = {
+    "Year": lambda spec: f"[{spec.year}]({spec.url})",
+    "Parameters": lambda spec: f"{spec.params:,}",
+    "MACs (M)": lambda spec: f"{spec.macs / 1e6:,.1f}",
+    "Input": image,
+    "Errors (%)": lambda spec: spec.results() or "-",
+    "Preprocessing": lambda spec: f"`{spec.preprocessing}`",
+    "Weights": tags,
+}
+
+DETAILS: dict[str, Callable[[ModelSpec], object]] = {
+    "Features": lambda spec: spec.features,
+    "Stride": lambda spec: spec.stride,
+    "Smallest image": lambda spec: spec.min_size,
+    "For PyTorch's checkpoints": torch_options,
+}
 
 
 def weights_page() -> str:
@@ -414,20 +508,34 @@ def table(columns: Mapping[str, Callable[[Any], object]], items: Iterable[Any]) 
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def documents(root: Path) -> dict[Path, str]:
-    """Every generated file and what it must hold."""
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    before, begin, rest = readme.partition(BEGIN)
+def between_markers(page: Path, text: str) -> str:
+    """The page with that text in the place of what its markers hold."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"README.md must hold {BEGIN} and, after it, {END}.")
+        raise ValueError(f"{page.name} must hold {BEGIN} and, after it, {END}.")
+    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+
+
+def documents(root: Path) -> dict[Path, str]:
+    """Every generated file and what it must hold."""
+    docs = root / "docs"
     return {
-        root / "docs" / "models.md": models_page(),
+        docs / "models.md": models_page(),
+        **{
+            docs / "families" / f"{name}.md": family_page(builders)
+            for name, builders in families().items()
+        },
+        **{
+            docs / "api" / f"{name}.md": text
+            for name, text in api_pages.pages(families().values()).items()
+        },
+        docs / "weights.md": weights_page(),
+        docs / "recipes.md": recipes_page(),
+        docs / "layers.md": layers_page(),
         root / "keras_cnn_classics" / "models.json": index(),
-        root / "docs" / "weights.md": weights_page(),
-        root / "docs" / "recipes.md": recipes_page(),
-        root / "docs" / "layers.md": layers_page(),
-        root / "README.md": f"{before}{BEGIN}\n{readme_table()}\n{END}{after}",
+        docs / "fidelity.md": between_markers(docs / "fidelity.md", departures()),
+        root / "README.md": between_markers(root / "README.md", readme_table()),
     }
 
 
@@ -449,6 +557,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         if check:
             print(f"{path.relative_to(root)} is out of date: run `make docs`.")
         else:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="\n")
             print(f"{path.relative_to(root)} written.")
     return int(check and bool(found))

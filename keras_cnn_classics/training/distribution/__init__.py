@@ -2,13 +2,14 @@
 
 Everything happens in one scope, whatever the backend:
 
+    import keras_cnn_classics as kcc
     from keras_cnn_classics.training import distribution
 
     with distribution.strategy("auto").scope():
-        model = kcc.ResNet50(weights=None, classes=10)
+        model = kcc.ResNet20(weights=None, classes=10)
         model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
         distribution.prepare(model)
-        model.fit(batches, epochs=10)
+        model.fit(kcc.data.load("cifar10", batch_size=256).train, epochs=10)
 
 A batch of the data is the *global* batch: each replica (a device with its copy of the network)
 takes its share of it, so learning rates and schedules stay as they are on one device.
