@@ -51,7 +51,9 @@ def fully_convolutional(model: keras.Model, *, offsets: bool = True) -> keras.Mo
         - [Simonyan and Zisserman, 2014](https://arxiv.org/abs/1409.1556), section 3.2
     """
     features, head = _split(model)
-    step, pool, last, unseen = 1, None, features, (0, 0)
+    step: int = 1
+    pool: Any = None
+    last, unseen = features, [0, 0]
     if offsets:
         pool, last = _last_pool(model, features)
         step = pool.strides[0]
@@ -62,7 +64,7 @@ def fully_convolutional(model: keras.Model, *, offsets: bool = True) -> keras.Mo
     area = features.shape[1:3] if channels_last else features.shape[2:]
     if pool is not None:  # what lies behind the last of its windows is no part of an answer
         before = last.shape[1:3] if channels_last else last.shape[2:]
-        unseen = tuple((n - size) % step for n, size in zip(before, pool.pool_size, strict=True))
+        unseen = [(n - size) % step for n, size in zip(before, pool.pool_size, strict=True)]
     trunk = keras.Model(image, last)
 
     def make() -> keras.Model:
@@ -97,7 +99,7 @@ def fully_convolutional(model: keras.Model, *, offsets: bool = True) -> keras.Mo
 def _split(model: keras.Model) -> tuple[Any, list[Any]]:
     """The feature map that is flattened, and the layers behind that."""
     head: list[Any] = []
-    outputs = getattr(model, "outputs", None) or ()
+    outputs = list(getattr(model, "outputs", None) or ())
     tensor = outputs[0] if len(outputs) == 1 else None
     while tensor is not None:
         layer, node, _ = tensor._keras_history

@@ -269,7 +269,7 @@ def _(layer: Any) -> Step:
 @_step.register(layers.MaxPooling2D)
 def _(layer: Any) -> Step:
     windows = layer.pool_size, layer.strides, layer.padding
-    how = {"data_format": "channels_last", "dtype": "float32"}
+    how: dict[str, Any] = {"data_format": "channels_last", "dtype": "float32"}
 
     def unpool(signal: Any, below: Any) -> Any:
         _, switches = MaxPoolingWithSwitches(*windows, **how)(below)

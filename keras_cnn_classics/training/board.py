@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,20 +18,23 @@ from keras_cnn_classics.training._layers import as_array
 COLUMNS = 8  # of the picture with mistakes
 
 
-def write_hyperparameters(log_dir: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
+def write_hyperparameters(
+    log_dir: str | os.PathLike[str], values: Mapping[str, Any], name: str | None = None
+) -> None:
     """Writes a run's settings for TensorBoard's tab HParams, which compares runs by them.
 
     Args:
         log_dir: Folder of the run's log, that of Keras's `TensorBoard` callback.
         values: Settings by name. What is no number, string or boolean is written as text, and
             `None` is left out; settings in settings get names with dots.
+        name: How the run is called there. Defaults to the last part of `log_dir`.
     """
     import tensorflow as tf
     from tensorboard.plugins.hparams import api
 
     writer = tf.summary.create_file_writer(str(log_dir), filename_suffix=".hparams")
     with writer.as_default():
-        api.hparams(_flat(values), trial_id=str(log_dir))
+        api.hparams(_flat(values), trial_id=name or Path(log_dir).name)
     writer.close()
 
 

@@ -345,7 +345,7 @@ def train(
         with written(folder / VERSIONS) as scratch:
             scratch.write_text(_provenance.requirements())
         known = {name: facts.get(name) for name in ("model", "data", "seed", "options", "recipe")}
-        write_hyperparameters(folder / LOG, known)
+        write_hyperparameters(folder / LOG, known, folder.absolute().name)
     learning = True
     try:
         model.fit(
