@@ -45,7 +45,8 @@ test-oldest: .venv/.installed-test
 # All of them run, so that one look shows everything there is to mend.
 lint: .venv/.installed-dev
 	@failed=""; \
-	for tool in "ruff check ." "ruff format --check ." "mypy" "lint-imports"; do \
+	for tool in "ruff check ." "ruff format --check ." "mypy" "lint-imports" \
+		"basedpyright --pythonpath $(BIN)/python"; do \
 		echo "==> $$tool"; \
 		$(BIN)/$$tool || failed="$$failed [$$tool]"; \
 	done; \
