@@ -1,7 +1,7 @@
 """What a type checker sees of the package. `make lint` checks this file; pytest does not run it.
 
-Mypy and Pyright do, as strict as for a user who sets nothing. An ignored error that one of them does
-not find is an error itself.
+Mypy and Pyright do, as strict as for a user who sets nothing. An ignored error that one of them
+does not find is an error itself.
 """
 
 from typing import assert_type
