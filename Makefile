@@ -31,7 +31,7 @@ test: .venv/.installed-test
 parity: .venv/.installed-test .venv/.installed-parity
 	$(BIN)/python -m pytest -n auto -m "parity and not slow"
 
-test-all: .venv/.installed-test .venv/.installed-parity
+test-all: .venv/.installed-test .venv/.installed-tutorials .venv/.installed-parity
 	$(BIN)/python -m pytest -n auto
 
 # `training.distribution` stands on methods that Keras may change; `make test` has the newest.
@@ -51,6 +51,7 @@ lint: .venv/.installed-dev
 
 docs: .venv/.installed-docs
 	$(BIN)/python docs/generate.py
+	$(BIN)/python tutorials/generate.py
 	$(BIN)/mkdocs build --strict
 
 clean:
