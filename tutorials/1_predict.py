@@ -8,9 +8,9 @@
 # **What to expect.** Tables of the five likeliest of ImageNet's 1,000 classes, for two photographs
 # that come with scikit-learn, and a map of one of them.
 #
-# **How long.** 50 s on 2 cores of a CPU (an Intel Xeon, other jobs beside it). That was measured with
-# weights drawn at random: the first run also downloads 120 MB. On a GPU, not measured; by our
-# estimate half of it, since most of the time goes into starting.
+# **How long.** 50 s on 2 cores of a CPU (an Intel Xeon, other jobs beside it). That was measured
+# with weights drawn at random: the first run also downloads 120 MB. On a GPU it was not measured;
+# by our estimate it takes half as long, since most of the time goes into starting.
 
 # %% [markdown]
 # In Colab this installs the package; where it is installed, nothing happens.
@@ -39,8 +39,8 @@ OPTIONS = {}
 SQUARES = 8  # places of a covering square along each side
 
 # %% [markdown]
-# The tests of the package run this notebook without network, on weights that have learned
-# nothing. Then the answers mean nothing.
+# The tests of the package run this notebook without network, on weights that have learned nothing.
+# Then the answers mean nothing.
 
 # %%
 if os.environ.get("KCC_SMALL") == "1":
@@ -100,8 +100,8 @@ figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# Pixels from 0 to 255 are not what it learned from. Some networks were trained on values from -1
-# to 1, others on blue before red with a mean subtracted. `model_preprocessing` follows the weights.
+# Pixels from 0 to 255 are not what it learned from. Some networks were trained on values from -1 to
+# 1, others on blue before red with a mean subtracted. `model_preprocessing` follows the weights.
 
 # %%
 from keras_cnn_classics.preprocessing import decode_predictions, model_preprocessing
