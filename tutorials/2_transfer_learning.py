@@ -37,6 +37,7 @@ SIZE = 160
 TRAIN_FROM = "block_14*"
 AUGMENT = [augmentation.RandomResizedCrop(SIZE, area=(0.5, 1.0)), augmentation.RandomFlip()]
 EPOCHS, WARMUP = 8, 2
+HEAD_RATE, RATE = 1e-3, 1e-3  # of a new head alone, by Adam; of fine-tuning, by momentum
 COUNTS, FEW_EPOCHS = [5, 20, 80], 20
 
 # %% [markdown]
@@ -51,6 +52,7 @@ if os.environ.get("KCC_SMALL") == "1":
     TRAIN_FROM = "c3"
     AUGMENT = [augmentation.PadAndCrop(2)]
     EPOCHS, WARMUP = 3, 1
+    HEAD_RATE, RATE = 1e-2, 1e-2
     COUNTS, FEW_EPOCHS = [10], 2
 
 # %% [markdown]
@@ -89,6 +91,7 @@ plt.show()
 # network, so that nobody can forget it later.
 
 # %%
+keras.utils.set_random_seed(0)
 trunk = kcc.build(
     NETWORK,
     include_top=False,
@@ -126,7 +129,7 @@ print(f"\nHere: {transfer.advise(np.bincount(labels).min(), 'near')}")
 def extraction():
     """A learner of a new head alone."""
     learner = transfer.FeatureExtraction(trunk, classes, "photos", old_task=None, cache=None)
-    learner.compile(keras.optimizers.Adam(1e-3), metrics=["accuracy"])
+    learner.compile(keras.optimizers.Adam(HEAD_RATE), metrics=["accuracy"])
     return learner
 
 
@@ -148,7 +151,7 @@ def tuning():
     learner = transfer.FineTuning(
         trunk, classes, "photos", old_task=None, train_from=TRAIN_FROM, warmup_epochs=WARMUP
     )
-    learner.compile(keras.optimizers.SGD(1e-3, momentum=0.9), metrics=["accuracy"])
+    learner.compile(keras.optimizers.SGD(RATE, momentum=0.9), metrics=["accuracy"])
     return learner
 
 
