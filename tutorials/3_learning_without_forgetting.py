@@ -8,9 +8,10 @@
 # **What to expect.** LeNet-5 learns the handwritten digits 0 to 4, and then 5 to 9, in two ways.
 # Two curves show what it forgets on the way, and two maps of its answers show why.
 #
-# **How long.** 16 min on 2 cores of a CPU (an Intel Xeon, shared with other jobs, of which it had 9 min
-# of computing). With MNIST's images in Colab, the first run also downloads 12 MB. On a GPU it was
-# not measured; by our estimate 3 min or more, since the networks are small and most steps are short.
+# **How long.** 16 min on 2 cores of a CPU (an Intel Xeon, shared with other jobs, of which it had 9
+# min of computing). With MNIST's images in Colab, the first run also downloads 12 MB. On a GPU it
+# was not measured; by our estimate 3 min or more, since the networks are small and most steps are
+# short.
 
 # %% [markdown]
 # In Colab this installs the package; where it is installed, nothing happens.
@@ -155,8 +156,8 @@ print({task: f"{100 * share:.2f} %" for task, share in kept_course[-1].items()})
 # ## What was forgotten, and when
 #
 # In the warm-up the shared layers do not change, and nothing is lost. Then look at the left panel.
-# On MNIST, in one run, 99.16 % of the old test images were right before; after 8 epochs it was 82.29 %
-# by fine-tuning and 98.99 % without forgetting, and of the new ones 98.68 and 98.17 %.
+# On MNIST, in one run, 99.16 % of the old test images were right before; after 8 epochs it was
+# 82.29 % by fine-tuning and 98.99 % without forgetting, and of the new ones 98.68 and 98.17 %.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(11, 4), sharex=True)
@@ -187,8 +188,8 @@ plt.show()
 # ## How much the old task counts
 #
 # A larger `old_weight` holds more of the old task, and may leave less room for the new one.
-# Fine-tuning is the end of this road, without a weight. Up and to the right is better. On MNIST, from 0.1 to 10,
-# the new task lost about one percent.
+# Fine-tuning is the end of this road, without a weight. Up and to the right is better. On MNIST,
+# from 0.1 to 10, the new task lost about one percent.
 
 # %%
 figure, axes = plt.subplots(figsize=(6, 4))
