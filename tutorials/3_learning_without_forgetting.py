@@ -8,10 +8,9 @@
 # **What to expect.** LeNet-5 learns the handwritten digits 0 to 4, and then 5 to 9, in two ways.
 # Two curves show what it forgets on the way, and two maps of its answers show why.
 #
-# **How long.** 16 min on 2 cores of a CPU (an Intel Xeon, shared with other jobs, of which it had 9
-# min of computing). With MNIST's images in Colab, the first run also downloads 12 MB. On a GPU it
-# was not measured; by our estimate 3 min or more, since the networks are small and most steps are
-# short.
+# **How long.** 16 min on 2 cores of a CPU (an Intel Xeon, shared with other jobs; 9 min of
+# computing). On a GPU it was not measured; our estimate is 3 min, since the networks are small and
+# most of the time goes into starting. The first run in Colab also downloads 12 MB.
 
 # %% [markdown]
 # In Colab this installs the package; where it is installed, nothing happens.

@@ -9,7 +9,7 @@
 # papers report, and costs are counted on the networks themselves. Two networks of one depth are
 # trained, one plain and one residual.
 #
-# **How long.** 9 min TODO GPU_TIME
+# **How long.** LATER5
 
 # %% [markdown]
 # In Colab this installs the package; where it is installed, nothing happens.

@@ -8,7 +8,7 @@
 # those of one device after some steps. Then a script trains in two processes that find each other
 # as two machines would, and a second start goes on where the first one ended. It needs TensorFlow.
 #
-# **How long.** 9 min TODO GPU_TIME
+# **How long.** LATER6
 
 # %% [markdown]
 # In Colab this installs the package; where it is installed, nothing happens.
@@ -38,7 +38,7 @@ STARTS = [1, 2]  # epochs that shall be done after each start of the script
 
 # %% [markdown]
 # The tests of the package run this notebook without network, on small digits, with a smaller
-# network and on a processor that is split in two.
+# network, on a processor that is split in two. They start the script once.
 
 # %%
 if os.environ.get("KCC_SMALL") == "1":
