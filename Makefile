@@ -33,7 +33,7 @@ test: .venv/.installed-test
 parity: .venv/.installed-test .venv/.installed-parity
 	$(BIN)/python -m pytest -n auto -m "parity and not slow"
 
-test-all: .venv/.installed-test .venv/.installed-parity
+test-all: .venv/.installed-test .venv/.installed-tutorials .venv/.installed-parity
 	$(BIN)/python -m pytest -n auto
 
 # `training.distribution` stands on methods that Keras may change; `make test` has the newest.
@@ -55,6 +55,7 @@ lint: .venv/.installed-dev
 # The theme tells of versions of MkDocs to come, which setup.cfg leaves out.
 docs: .venv/.installed-docs
 	$(BIN)/python docs/generate.py
+	$(BIN)/python tutorials/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@! grep -rEl --include='*.html' '<(script|link|img|iframe)[^>]+(src|href)="https?:' site || \
 		{ echo "These pages load something from another host." >&2; exit 1; }

@@ -57,7 +57,8 @@ def pytest_collection_modifyitems(config, items):
             if backend != quick and one.get_closest_marker(marker):
                 one.add_marker(pytest.mark.slow)
     # First what keeps one process busy for minutes, lest the others wait for it in the end.
-    items.sort(key=lambda one: one.originalname not in ("test_demo", "test_two_devices"))
+    long = ("test_demo", "test_two_devices", "test_several_gpus")
+    items.sort(key=lambda one: one.originalname not in long)
     split = config.getoption("--two-devices")
     others = [one for one in items if ("two_devices" in one.fixturenames) != split]
     config.hook.pytest_deselected(items=others)

@@ -158,7 +158,7 @@ def advise(n_images_per_class: float, similarity: float | str) -> Advice:
 
 def _side(value: float, low: float, high: float, names: tuple[str, str]) -> tuple[str, bool]:
     """The side of the middle of two thresholds, and whether the value lies between them."""
-    return names[value >= math.sqrt(low * high)], low <= value < high
+    return names[bool(value >= math.sqrt(low * high))], bool(low <= value < high)
 
 
 def similarity(

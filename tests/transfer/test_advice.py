@@ -16,6 +16,7 @@ from keras_cnn_classics.transfer.advice import FAR, LITTLE, MUCH, NEAR
     ("images", "similarity", "method", "arguments", "earlier"),
     [
         (20, "near", "FeatureExtraction", {}, False),
+        (np.int64(20), "near", "FeatureExtraction", {}, False),
         (20, "far", "FeatureExtraction", {}, True),
         (5000, "near", "FineTuning", {"train_from": "last_block"}, False),
         (5000, "far", "FineTuning", {"train_from": "all"}, False),
