@@ -31,6 +31,7 @@ import os
 DATA = "cifar10"
 HELD_OUT = 0.9
 DEPTH, EPOCHS = 44, 6
+RATE = 0.01
 DEEP = "VGG19"  # in which signals are followed
 SIZE = 64  # pixels of the images in that
 
@@ -198,7 +199,7 @@ losses = {}
 for kind, build in (("plain", kcc.PlainNet20), ("residual", kcc.ResNet20)):
     keras.utils.set_random_seed(0)
     model = build(weights=None, depth=DEPTH)
-    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "sparse_categorical_crossentropy")
+    model.compile(keras.optimizers.SGD(RATE, momentum=0.9), "sparse_categorical_crossentropy")
     history = model.fit(images.train, epochs=EPOCHS, shuffle=False, verbose=2)
     losses[kind] = history.history["loss"]
 

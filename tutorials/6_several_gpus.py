@@ -8,7 +8,9 @@
 # those of one device after some steps. Then a script trains in two processes that find each other
 # as two machines would, and a second start goes on where the first one ended. It needs TensorFlow.
 #
-# **How long.** LATER6
+# **How long.** 15 min on 2 cores of a CPU, an Intel Xeon shared with other jobs, by an estimate
+# from a run on a twentieth of the images, with the processor as two devices. Neither one GPU nor
+# several were tried; our estimate is 3 min on one.
 
 # %% [markdown]
 # In Colab this installs the package; where it is installed, nothing happens.
@@ -32,7 +34,8 @@ STRATEGY = "auto", None
 DATA, BATCH = "cifar10", 256
 NETWORK, OPTIONS = "ResNet20", {}
 EPOCHS = 2
-STEPS = 5  # for the comparison with one device
+STEPS = 1  # for the comparison with one device
+RATE = 0.01
 WORKERS = 2
 STARTS = [1, 2]  # epochs that shall be done after each start of the script
 
@@ -46,7 +49,6 @@ if os.environ.get("KCC_SMALL") == "1":
     DATA, BATCH = "digits", 64
     NETWORK, OPTIONS = "LeNet5", {"activation": "relu", "subsampling": "max", "output": "dense"}
     EPOCHS = 1
-    STEPS = 1
     STARTS = [1]
 
 # %% [markdown]
@@ -89,7 +91,7 @@ def build():
     """A network that is ready to train, with the same weights each time."""
     keras.utils.set_random_seed(0)
     model = kcc.build(NETWORK, weights=None, input_shape=images.image_shape, classes=10, **OPTIONS)
-    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    optimizer = keras.optimizers.SGD(RATE, momentum=0.9)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return distribution.prepare(model)
 
@@ -116,10 +118,11 @@ print(f"{EPOCHS * images.steps * BATCH / seconds:.0f} images a second, compilati
 # %% [markdown]
 # ## The same as on one device
 #
-# Two networks begin with the same weights and see the same batches, one in the scope and one
-# outside of it. The sums are those of the same numbers, added in another order. Such roundings grow
-# from step to step, most where large numbers nearly cancel, so look at the difference beside the
-# way that the weights have gone.
+# Two networks begin with the same weights and see the same batch, one in the scope and one outside
+# of it. The sums are those of the same numbers, added in another order, so that the last digits
+# differ. Such roundings grow from step to step, most where the loss still jumps, so only the first
+# steps tell whether two programs do the same. Look at the difference beside the way that the
+# weights have gone.
 
 
 # %%
@@ -205,7 +208,7 @@ def launch(epochs):
 
 
 for epochs in STARTS:
-    print(f"started, for {epochs} epochs in all")
+    print(f"started, until {epochs} epochs are done")
     launch(epochs)
 
 # %% [markdown]
