@@ -19,7 +19,9 @@ PACKAGE = "keras_cnn_classics"
 
 # Modules that have no `__all__`; those with one show what is in it.
 PUBLIC = {
-    "preprocessing": ("preprocess_input", "model_preprocessing", "decode_predictions"),
+    "preprocessing": (
+        *("preprocess_input", "model_preprocessing", "to_pixels", "decode_predictions"),
+    ),
     "registry": (
         *("list_models", "get_builder", "build", "Builder", "ModelSpec"),
         *("WeightsSource", "WeightsFile"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
@@ -20,7 +21,8 @@ class _Finder:
     ) -> ModuleSpec | None:
         if name != "keras":
             return None
-        sys.meta_path.remove(self)  # or it would find itself
+        with contextlib.suppress(ValueError):  # another thread may just have done so
+            sys.meta_path.remove(self)  # or it would find itself
         try:
             spec = importlib.util.find_spec(name)
         finally:

@@ -119,8 +119,7 @@ def preprocess_input(
             "`x` must be an image (3 axes), a batch of images (4 axes) or of clips (5 axes). "
             f"Received the shape {tuple(x.shape)}."
         )
-    one = max(3, len(x.shape) - 1)  # axes of one image or clip
-    axis = len(x.shape) - (1 if data_format == "channels_last" else one)
+    axis = _channel_axis(x, data_format)
     wanted = max(len(facts.mean), len(facts.std))
     if adapt_channels:
         facts = facts.for_channels(x.shape[axis])
@@ -136,6 +135,16 @@ def preprocess_input(
     mean = np.reshape(np.asarray(facts.mean, "float32"), along)
     std = np.reshape(np.asarray(facts.std, "float32"), along)
     return (x * library.constant(facts.scale) - library.constant(mean)) / library.constant(std)
+
+
+def _channel_axis(x: Any, data_format: str | None) -> int:
+    """The axis of the channels, of an image, a batch of images or a batch of clips."""
+    if data_format is None:
+        import keras
+
+        data_format = keras.config.image_data_format()
+    one = max(3, len(x.shape) - 1)  # axes of one image or clip
+    return len(x.shape) - (1 if data_format == "channels_last" else one)
 
 
 def to_pixels(x: Any, mode: str, data_format: str | None = None) -> np.ndarray:
@@ -158,9 +167,7 @@ def to_pixels(x: Any, mode: str, data_format: str | None = None) -> np.ndarray:
     black, white = (preprocess_input(e, mode, data_format, adapt_channels=True) for e in ends)
     pixels = np.rint(255 * (x - black) / (white - black)).clip(0, 255).astype("uint8")
     if MODES[mode].bgr:
-        import keras
-
-        axis = -1 if (data_format or keras.config.image_data_format()) == "channels_last" else -3
+        axis = _channel_axis(x, data_format)
         if pixels.shape[axis] >= 3:
             order = [2, 1, 0, *range(3, pixels.shape[axis])]
             pixels = np.take(pixels, order, axis)

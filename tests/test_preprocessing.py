@@ -134,6 +134,15 @@ def test_to_pixels_undoes_it(mode, layout):
     np.testing.assert_array_equal(to_pixels(prepared[0], mode, layout), pixels[0])
 
 
+@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
+def test_to_pixels_of_clips(layout):
+    clips = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 6, 3), "uint8")
+    if layout == "channels_first":
+        clips = np.moveaxis(clips, -1, 1)
+    prepared = preprocess_input(clips, "caffe", layout)
+    np.testing.assert_array_equal(to_pixels(prepared, "caffe", layout), clips)
+
+
 def test_to_pixels_keeps_in_their_range():
     found = to_pixels(np.array([[[-5.0], [0.5], [9.0]]]), "unit", "channels_last")
     assert found.ravel().tolist() == [0, 128, 255]

@@ -39,8 +39,8 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(context: typer.Context, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
         print(f"{PROGRAM} {__version__}")
         raise typer.Exit
 
@@ -93,10 +93,10 @@ def main() -> None:
     """Runs the command line; every error is one line, unless `--debug` is given."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
     if not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("absl").setLevel(logging.ERROR)
+        logging.getLogger("absl").setLevel(logging.ERROR)
     try:
         code = app(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
     except typer.Abort:

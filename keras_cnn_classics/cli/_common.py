@@ -77,9 +77,16 @@ Overwrite = Annotated[
 ]
 
 
-def _choose_backend(chosen: Backend | None) -> Backend | None:
+def augmentations(incomplete: str) -> list[str]:
+    """The augmentations whose names begin so, for shells."""
+    from keras_cnn_classics.data.augmentation import AUGMENTATIONS
+
+    return [name for name in AUGMENTATIONS if name.startswith(incomplete)]
+
+
+def _choose_backend(context: typer.Context, chosen: Backend | None) -> Backend | None:
     """Tells Keras its backend, before it is imported."""
-    if chosen is None:
+    if chosen is None or context.resilient_parsing:  # which a shell's completion is
         return None
     if find_spec(chosen) is None:
         raise typer.BadParameter(f"{chosen} is not installed: pip install {chosen}")
@@ -89,9 +96,9 @@ def _choose_backend(chosen: Backend | None) -> Backend | None:
     return chosen
 
 
-def _choose_device(chosen: str | None) -> str | None:
+def _choose_device(context: typer.Context, chosen: str | None) -> str | None:
     """Hides all devices but one from the backend, before it is imported."""
-    if chosen is None:
+    if chosen is None or context.resilient_parsing:
         return None
     found = re.fullmatch(r"cpu|gpu(?::(\d+))?", chosen.lower())
     if not found:
@@ -101,9 +108,12 @@ def _choose_device(chosen: str | None) -> str | None:
     if chosen.lower() == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"], os.environ["JAX_PLATFORMS"] = "-1", "cpu"
         return chosen
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     number = int(found[1] or 0)
-    named = visible.split(",") if visible else [str(i) for i in range(number + 1)]
+    if visible is None:
+        named = [str(i) for i in range(number + 1)]
+    else:  # of which "" and "-1" hide all
+        named = [one for one in visible.split(",") if one not in ("", "-1")]
     if number < len(named):
         os.environ["CUDA_VISIBLE_DEVICES"] = named[number]
     if number >= len(named) or not _gpus():

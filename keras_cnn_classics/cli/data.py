@@ -11,12 +11,6 @@ import typer
 from keras_cnn_classics.cli import _common
 
 
-def _augmentations(incomplete: str) -> list[str]:
-    from keras_cnn_classics.data.augmentation import AUGMENTATIONS
-
-    return [name for name in AUGMENTATIONS if name.startswith(incomplete)]
-
-
 def preview(
     data: _common.Source,
     augment: Annotated[
@@ -25,7 +19,7 @@ def preview(
             metavar="NAME",
             help="Augmentation; may be repeated, and they follow one another. An unknown name is "
             "told which there are.",
-            autocompletion=_augmentations,
+            autocompletion=_common.augmentations,
         ),
     ] = [],  # noqa: B006  Typer copies it
     size: Annotated[
@@ -41,6 +35,7 @@ def preview(
     output: Annotated[Path, typer.Option(help="File of the picture.")] = Path("sheet.png"),
     seed: _common.Seed = 0,
     data_dir: _common.DataDir = None,
+    overwrite: _common.Overwrite = False,
     as_json: _common.Json = False,
 ) -> None:
     """Draw images of a data set, each beside what augmentation makes of it.
@@ -51,6 +46,8 @@ def preview(
     from keras_cnn_classics.data import augmentation, contact_sheet, load
 
     _common.check_picture(output)
+    if output.exists() and not overwrite:
+        raise FileExistsError(f"{output} exists: name another file, or replace it by --overwrite.")
     try:
         augmentation.named(augment, size or 1)
     except ValueError as error:

@@ -98,7 +98,8 @@ def train(
         list[str] | None,
         typer.Option(
             help="Augmentation by name, as `data preview` shows it; repeat for several. none for "
-            "none where the recipe has some."
+            "none where the recipe has some.",
+            autocompletion=_common.augmentations,
         ),
     ] = None,
     size: _common.Size = None,

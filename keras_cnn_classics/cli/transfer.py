@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keras_cnn_classics.cli import _common
+from keras_cnn_classics.cli import _common, _index
 
 if TYPE_CHECKING:
     from keras_cnn_classics.data import ImageData
     from keras_cnn_classics.transfer import Comparison
 
 RESULTS, TABLE, MARKDOWN, PLOT = "results.json", "table.csv", "table.md", "plot.png"
-VERSIONS = "versions.txt"
+RUN, VERSIONS = "run.json", "versions.txt"
 
 
 def transfer(
@@ -28,6 +28,7 @@ def transfer(
             metavar="MODEL",
             help="What has learned the old task: a .keras file such as the best.keras that "
             "`train` leaves, or the name of a network, with --weights.",
+            autocompletion=_index.complete,
         ),
     ],
     data: Annotated[
@@ -97,8 +98,8 @@ def transfer(
     """Teach a network a new task by several methods, and compare what they give and cost.
 
     The output folder gets the table as table.csv, table.md, results.json and, with --old-data,
-    plot.png; METHOD/model.keras, the network of the first seed, with an output for each task; and
-    versions.txt, the packages for pip.
+    plot.png; METHOD/model.keras, the network of the first seed, with an output for each task;
+    run.json, with the commands, the machine and the versions; and versions.txt for pip.
     """
     if overwrite and resume:
         raise typer.BadParameter("--overwrite and --resume contradict each other.")
@@ -107,7 +108,6 @@ def transfer(
 
     from keras_cnn_classics import training
     from keras_cnn_classics import transfer as methods_of
-    from keras_cnn_classics.training._provenance import provenance
     from keras_cnn_classics.transfer.comparison import METHODS, SETTINGS, clear
 
     chosen = [name.strip().replace("-", "_") for name in methods.split(",")]
@@ -134,7 +134,7 @@ def transfer(
         )
     if overwrite:
         clear(folder)
-        for name in (RESULTS, TABLE, MARKDOWN, PLOT, VERSIONS):
+        for name in (RESULTS, TABLE, MARKDOWN, PLOT, RUN, VERSIONS):
             (folder / name).unlink(missing_ok=True)
     try:
         with _common.reporting(as_json):
@@ -152,6 +152,7 @@ def transfer(
                 folder=folder,
             )
     except KeyboardInterrupt:
+        _remember(folder)
         print(
             f"Interrupted: {folder} holds what is finished. The same command with --resume goes on "
             "from there.",
@@ -159,7 +160,6 @@ def transfer(
         )
         raise typer.Exit(130) from None
     found = {
-        "command": _common.command_line(),
         "from": origin,
         "data": new.name,
         "old_data": None if old is None else old.name,
@@ -167,9 +167,9 @@ def transfer(
         "sizes": {"new": new.sizes, "old": None if old is None else old.sizes},
         "preprocessing": trained.preprocess,
         "rows": [asdict(row) for row in table.rows],
-        **provenance(),
     }
     _leave(table, found, folder)
+    _remember(folder)
     if as_json:
         print(json.dumps(found))
         return
@@ -273,14 +273,24 @@ def _load(
 def _leave(table: Comparison, found: dict[str, Any], folder: Path) -> None:
     """Writes what was found, each file whole or not at all."""
     from keras_cnn_classics._files import write_json, written
-    from keras_cnn_classics.training._provenance import requirements
 
     write_json(folder / RESULTS, found)
     table.to_csv(folder / TABLE)
     with written(folder / MARKDOWN) as scratch:
         scratch.write_text(table.to_markdown())
-    with written(folder / VERSIONS) as scratch:
-        scratch.write_text(requirements())
     if found["old_data"] is not None:
         with written(folder / PLOT) as scratch:
             table.plot(scratch)
+
+
+def _remember(folder: Path) -> None:
+    """Writes what the comparison was made with, and by which commands it went on."""
+    from keras_cnn_classics._files import write_json, written
+    from keras_cnn_classics.training import provenance, requirements
+
+    commands = []
+    if (folder / RUN).exists():
+        commands = json.loads((folder / RUN).read_text())["commands"]
+    write_json(folder / RUN, {"commands": [*commands, _common.command_line()], **provenance()})
+    with written(folder / VERSIONS) as scratch:
+        scratch.write_text(requirements())

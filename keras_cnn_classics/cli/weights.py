@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from keras_cnn_classics.cli import _common
+from keras_cnn_classics.cli import _common, _index
 
 if TYPE_CHECKING:
     from keras_cnn_classics.registry import Builder, ModelSpec, WeightsFile, WeightsSource
@@ -31,6 +31,7 @@ def list_sets(
             help="Name of a network, or a shell-style pattern such as 'VGG*'. Of a single one, "
             "every variant is shown.",
             metavar="[PATTERN]",
+            autocompletion=_index.complete,
         ),
     ] = "*",
     as_json: _common.Json = False,
@@ -198,7 +199,11 @@ def _size(size: int | None, estimated: bool = False) -> str:
 def download(
     names: Annotated[
         list[str],
-        typer.Argument(help="Names of networks; `weights list` shows them.", metavar="NAME..."),
+        typer.Argument(
+            help="Names of networks; `weights list` shows them.",
+            metavar="NAME...",
+            autocompletion=_index.complete,
+        ),
     ],
     tag: Annotated[
         str | None,
@@ -278,7 +283,10 @@ def _full_tag(spec: ModelSpec, tag: str) -> str:
 
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Only these networks.", metavar="[NAME...]")
+        list[str] | None,
+        typer.Argument(
+            help="Only these networks.", metavar="[NAME...]", autocompletion=_index.complete
+        ),
     ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Remove the bad files.")] = False,
     as_json: _common.Json = False,
@@ -382,7 +390,10 @@ def convert(
             metavar="FILE",
         ),
     ],
-    to: Annotated[str, typer.Option(help="Name of the network.", metavar="NAME")],
+    to: Annotated[
+        str,
+        typer.Option(help="Name of the network.", metavar="NAME", autocompletion=_index.complete),
+    ],
     output: Annotated[Path, typer.Option(help="The .weights.h5 to write.", metavar="FILE")],
     options: _common.Options = [],  # noqa: B006  Typer copies it
     classes: _common.Classes = None,

@@ -8,6 +8,8 @@ from .averaging import reestimate_batch_norm as reestimate_batch_norm
 from .board import write_hyperparameters as write_hyperparameters
 from .board import write_mistakes as write_mistakes
 from .early_stopping import EarlyStopping as EarlyStopping
+from .environment import provenance as provenance
+from .environment import requirements as requirements
 from .finder import LearningRates as LearningRates
 from .finder import find_learning_rate as find_learning_rate
 from .finite_loss import FiniteLoss as FiniteLoss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -27,14 +28,17 @@ def write_hyperparameters(
         log_dir: Folder of the run's log, that of Keras's `TensorBoard` callback.
         values: Settings by name. What is no number, string or boolean is written as text, and
             `None` is left out; settings in settings get names with dots.
-        name: How the run is called there. Defaults to the last part of `log_dir`.
+        name: How the run is called there, before a few letters for its folder. Defaults to the last
+            part of `log_dir`.
     """
     import tensorflow as tf
     from tensorboard.plugins.hparams import api
 
     writer = tf.summary.create_file_writer(str(log_dir), filename_suffix=".hparams")
     with writer.as_default():
-        api.hparams(_flat(values), trial_id=name or Path(log_dir).name)
+        # Runs of one name and other folders would be taken for one.
+        place = hashlib.sha1(str(Path(log_dir).absolute()).encode()).hexdigest()
+        api.hparams(_flat(values), trial_id=f"{name or Path(log_dir).name}-{place[:6]}")
     writer.close()
 
 
@@ -83,7 +87,8 @@ def write_mistakes(
     count = 0
     for images, labels in batches:
         images, labels = as_array(images), as_array(labels)
-        true = labels.argmax(-1) if labels.ndim == 2 else labels.astype(int).reshape(-1)
+        one_hot = labels.ndim == 2 and labels.shape[-1] > 1
+        true = labels.argmax(-1) if one_hot else labels.astype(int).reshape(-1)
         scores = as_array(model(images, training=False))
         said = scores.argmax(-1)
         wrong = np.flatnonzero(said != true)

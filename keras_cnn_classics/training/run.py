@@ -18,12 +18,14 @@ import keras
 
 from keras_cnn_classics._files import SCRATCH, write_json, written
 from keras_cnn_classics.data import ImageData
-from keras_cnn_classics.training import _provenance, distribution
+from keras_cnn_classics.preprocessing import MODES
+from keras_cnn_classics.training import distribution
 from keras_cnn_classics.training._callback import Callback, entered
 from keras_cnn_classics.training._rates import rates_by_name
 from keras_cnn_classics.training.auxiliary import without_auxiliary
 from keras_cnn_classics.training.board import write_hyperparameters, write_mistakes
 from keras_cnn_classics.training.distribution import is_chief
+from keras_cnn_classics.training.environment import provenance, requirements
 from keras_cnn_classics.training.finite_loss import FiniteLoss
 from keras_cnn_classics.training.settings import Recipe, accuracy_of, loss_for
 from keras_cnn_classics.training.training_state import TrainingState
@@ -269,6 +271,7 @@ def train(
     check_model(model)
     facts = dict(facts or {})
     commands = [facts.pop("command")] if "command" in facts else []
+    earlier: list[dict[str, Any]] = []
     facts = {
         "classes": network.output_shape[-1],
         "classifier_activation": keras.activations.serialize(network.layers[-1].activation),
@@ -291,6 +294,8 @@ def train(
             network.load_weights(folder / "best.keras")
             return begun
         commands = begun.get("commands", []) + commands
+        earlier = begun.get("earlier", [])
+        earlier.append({name: begun.get(name) for name in ("versions", "environment")})
     else:
         resume = False
         check_folder(folder, overwrite=overwrite)
@@ -318,7 +323,8 @@ def train(
     )
     record = Record(folder / HISTORY)
     state = TrainingState(folder / STATE, data, save_freq)
-    made_with = _provenance.provenance()
+    made_with = provenance()
+    seconds: float | None = None
 
     def describe(**results: Any) -> dict[str, Any]:
         """Writes the summary as far as the run has come."""
@@ -327,9 +333,10 @@ def train(
             **facts,
             "commands": commands,
             **made_with,
+            "earlier": [one for one in earlier if one != made_with],
             "skipped": list(data.skipped),
             "replicas": distribution.replicas(),
-            "seconds": round(record.seconds, 1),
+            "seconds": round(seconds or record.seconds, 1),
             "epochs": len(record.rows),
             "best_epoch": checkpoints.best_epoch,
             "best": {key: value for key, value in best.items() if key != "epoch"},
@@ -343,7 +350,7 @@ def train(
         describe(finished=False)
     if is_chief():
         with written(folder / VERSIONS) as scratch:
-            scratch.write_text(_provenance.requirements())
+            scratch.write_text(requirements())
         known = {name: facts.get(name) for name in ("model", "data", "seed", "options", "recipe")}
         write_hyperparameters(folder / LOG, known, folder.absolute().name)
     learning = True
@@ -370,7 +377,7 @@ def train(
             shuffle=False,  # the data is shuffled already, image by image
             verbose=verbose if is_chief() else 0,
         )
-        learning = False
+        learning, seconds = False, record.seconds
         network.load_weights(folder / "best.keras")
         results: dict[str, Any] = {}
         if data.test is not None:
@@ -382,7 +389,7 @@ def train(
                 network,
                 held_out.as_numpy_iterator(),
                 data.class_names,
-                preprocessing=facts.get("preprocessing"),
+                preprocessing=mode if (mode := facts.get("preprocessing")) in MODES else None,
                 step=len(record.rows),
             )
         summary = describe(finished=True, **results)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 
 import keras
 import numpy as np
@@ -140,6 +141,42 @@ def test_train_leaves_everything(trained):
     best = summary["best_epoch"] - 1
     assert float(rows[best]["val_accuracy"]) == max(float(row["val_accuracy"]) for row in rows)
     assert keras.saving.load_model(trained / "last.keras").count_params() == 60_840
+
+
+def test_a_run_says_what_it_was_made_with(trained):
+    summary = json.loads((trained / "summary.json").read_text())
+    (command,) = summary["commands"]
+    assert re.fullmatch(r"keras-cnn-classics train LeNet5 --data digits --epochs 2 .*", command)
+    versions = (trained / "versions.txt").read_text()
+    for name in ("keras", "tensorflow", "numpy"):
+        version = metadata.version(name)
+        assert summary["versions"][name] == version
+        assert f"\n{name}=={version.partition('+')[0]}" in versions
+    assert "\nkeras-cnn-classics==" not in versions  # which is here from a folder
+    assert summary["environment"]["backend"] == keras.backend.backend()
+    assert summary["environment"]["devices"]
+    assert summary["seed"] == 0
+    assert summary["earlier"] == []
+
+
+def test_json_is_alone_on_the_standard_output(run, trained, tmp_path):
+    """What a run prints while it goes on comes out beside it; a finished run does not go on."""
+    train = ("train", "LeNet5", "--data", "digits", "--epochs", "2", "--output")
+    again = shutil.copytree(trained, tmp_path / "again")
+    code, out, errors = run(*train, again, "--resume", "--json")
+    assert code == 0, errors
+    assert json.loads(out)["test"] == json.loads((trained / "summary.json").read_text())["test"]
+    code, out, errors = run(*train, tmp_path / "new", "--json")
+    assert code == 0, errors
+    assert json.loads(out)["output"] == str(tmp_path / "new")
+    assert "Epoch 2/2" in errors
+    picture = tmp_path / "sheet.png"
+    preview = ("data", "preview", "--data", "digits", "--output", picture)
+    code, out, errors = run(*preview, "--json")
+    assert code == 0, errors
+    assert json.loads(out)["output"] == str(picture)
+    fails(run(*preview), 1, "sheet.png exists.*--overwrite")
+    assert run(*preview, "--overwrite")[0] == 0
 
 
 def test_show_prints_the_papers_recipe(run):

@@ -132,8 +132,8 @@ def test_another_backend_than_the_one_at_work(run, environment):
 @pytest.mark.parametrize(
     ("visible", "chosen", "left"),
     [
-        ("", "gpu", "0"),
-        ("", "gpu:2", "2"),
+        (None, "gpu", "0"),
+        (None, "gpu:2", "2"),
         ("4,7", "gpu:1", "7"),
         ("GPU-a,GPU-b", "GPU:0", "GPU-a"),
         ("0,1", "cpu", "-1"),
@@ -141,8 +141,11 @@ def test_another_backend_than_the_one_at_work(run, environment):
 )
 def test_one_device_is_left(environment, visible, chosen, left):
     environment.setattr(_common, "_gpus", lambda: True)
-    environment.setenv("CUDA_VISIBLE_DEVICES", visible)
-    _common._choose_device(chosen)
+    if visible is None:
+        environment.delenv("CUDA_VISIBLE_DEVICES")
+    else:
+        environment.setenv("CUDA_VISIBLE_DEVICES", visible)
+    _common._choose_device(typer.Context(typer.main.get_command(cli.app)), chosen)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == left
 
 
@@ -153,9 +156,11 @@ def test_devices_are_spelt_in_one_way(run, environment, chosen):
     assert "cpu, gpu, or the number of a GPU" in errors
 
 
-def test_a_gpu_that_is_not_there(run, environment):
-    environment.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    code, _, errors = run("demo", "--device", "gpu:2")
+@pytest.mark.parametrize(("visible", "chosen"), [("0,1", "gpu:2"), ("", "gpu"), ("-1", "gpu:0")])
+def test_a_gpu_that_is_not_there(run, environment, visible, chosen):
+    environment.setattr(_common, "_gpus", lambda: True)
+    environment.setenv("CUDA_VISIBLE_DEVICES", visible)
+    code, _, errors = run("demo", "--device", chosen)
     assert code == 2
     assert "There is no such GPU" in errors
 
@@ -167,6 +172,9 @@ def test_a_gpu_that_is_not_there(run, environment):
         ("show VGG1", {"VGG11", "VGG16", "VGG19BN"}),
         ("train LeNet5 --bac", {"--backend"}),
         ("weights ver", {"verify"}),
+        ("weights download Res", {"ResNet50"}),
+        ("train LeNet5 --augment cut", {"cutout", "cutmix"}),
+        ("train LeNet5 --device gpu --back", {"--backend"}),
     ],
 )
 def test_completion(words, wanted):
@@ -180,6 +188,7 @@ def test_completion(words, wanted):
     }
     command = [sys.executable, "-c", "from keras_cnn_classics import cli; cli.main()"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert not done.stderr  # TensorFlow was not there, which has always something to say
     found = set(done.stdout.split())
     assert wanted <= found
     assert all(one.startswith(line.split(" ")[-1]) for one in found)

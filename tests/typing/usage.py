@@ -9,6 +9,7 @@ from typing import assert_type
 import keras_cnn_classics as kcc
 from keras_cnn_classics import VGG16, data, evaluation, inspection, layers, training, transfer
 from keras_cnn_classics.applications import LeNet5
+from keras_cnn_classics.applications.resnet50 import ResNet50, preprocess_input
 from keras_cnn_classics.registry import Builder
 
 assert_type(kcc.VGG16, Builder)
@@ -17,6 +18,8 @@ assert_type(LeNet5, Builder)
 assert_type(kcc.list_models("VGG*"), list[str])
 assert_type(kcc.get_builder("VGG16"), Builder)
 
+ResNet50(weights=None)
+preprocess_input([[[0.0] * 3]])
 VGG16(False, None, pooling="avg", depths=(1, 1, 1, 1, 1))
 VGG16(weights=3)  # type: ignore[arg-type]
 LeNet5(include_top="yes")  # type: ignore[arg-type]

@@ -45,14 +45,26 @@ def provenance() -> dict[str, Any]:
 
 def installed() -> dict[str, str]:
     """The version of every installed package, by its name as pip writes it."""
-    found = {one.metadata["Name"]: one.version for one in metadata.distributions()}
+    found = {one.metadata["Name"]: one.version for one in _distributions()}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
 def requirements() -> str:
-    """The packages as a file for `pip install -r`."""
-    header = f"# Python {platform.python_version()} on {sys.platform}\n"
-    return header + "".join(f"{name}=={version}\n" for name, version in installed().items())
+    """The packages as a file for `pip install -r`; what no index has is a comment."""
+    local = {one.metadata["Name"] for one in _distributions() if one.read_text("direct_url.json")}
+    lines = [f"# Python {platform.python_version()} on {sys.platform}"]
+    for name, version in installed().items():
+        public, _, build = version.partition("+")  # such as torch 2.13.0+cpu
+        if name in local:
+            lines.append(f"# {name} {version}, which was installed from a folder or an address")
+        else:
+            lines.append(f"{name}=={public}" + (f"  # {version} here" if build else ""))
+    return "\n".join(lines) + "\n"
+
+
+def _distributions() -> list[metadata.Distribution]:
+    """The installed packages, without what interrupted installations have left."""
+    return [one for one in metadata.distributions() if one.metadata and one.metadata["Name"]]
 
 
 def devices() -> list[str]:
