@@ -26,7 +26,7 @@ def cells(path):
 def test_originals_stand_beside_their_variants(run, tmp_path):
     out = tmp_path / "sheet.png"
     command = (*PREVIEW, "digits", "--augment", "gamma", "--augment", "noise", "--seed", "4")
-    command = (*command, "--rows", "3", "--columns", "5", "--output", out)
+    command = (*command, "--rows", "3", "--columns", "5", "--output", out, "--overwrite")
     code, text, errors = run(*command)
     assert code == 0, errors
     assert str(out) in text
