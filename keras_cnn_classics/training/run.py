@@ -65,7 +65,9 @@ def check_folder(folder: str | os.PathLike[str], *, overwrite: bool = False) -> 
         raise OSError(
             f"{path} cannot be written to ({reason}): name another folder for the output."
         ) from error
-    found = [name for name in (*FILES, LOG, STATE) if (path / name).exists()]
+    # By `versions.txt` alone it may be a comparison of `transfer`.
+    names = [name for name in (*FILES, LOG, STATE) if name != VERSIONS]
+    found = [name for name in names if (path / name).exists()]
     if found and not overwrite:
         raise FileExistsError(
             f"{path} holds a run already ({', '.join(found)}): name another folder, or replace "
