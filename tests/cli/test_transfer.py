@@ -127,6 +127,11 @@ def test_a_network_by_name(run, tmp_path):
     )
     assert code == 0, errors
     assert json.loads(out)["rows"][1]["parameters"] == model.count_params() + 8 * 2 + 2
+    made = json.loads((tmp_path / "out" / "run.json").read_text())
+    (command,) = made["commands"]
+    assert command.startswith("keras-cnn-classics transfer --from")
+    assert made["versions"]["keras"] == keras.__version__
+    assert (tmp_path / "out" / "versions.txt").is_file()
 
 
 def test_from_what_the_command_has_left(compare, tmp_path):
