@@ -9,9 +9,9 @@
 # papers report, and costs are counted on the networks themselves. Two networks of one depth are
 # trained, one plain and one residual.
 #
-# **How long.** About 15 min on 2 cores of a CPU, an Intel Xeon shared with other jobs: an estimate
-# from the time that the two networks took which are trained, nearly all of it. On a GPU it was not
-# measured; our estimate is 3 min.
+# **How long.** About 25 min on 2 cores of a CPU, an Intel Xeon shared with other jobs, nearly all
+# of it for the training of two networks; everything else took 2 min. On a GPU it was not measured;
+# our estimate is 4 min. The first run also downloads 160 MB.
 
 # %% [markdown]
 # In Colab this installs the package; where it is installed, nothing happens.

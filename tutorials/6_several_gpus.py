@@ -8,7 +8,7 @@
 # those of one device after some steps. Then a script trains in two processes that find each other
 # as two machines would, and a second start goes on where the first one ended. It needs TensorFlow.
 #
-# **How long.** 15 min on 2 cores of a CPU, an Intel Xeon shared with other jobs, by an estimate
+# **How long.** 30 min on 2 cores of a CPU, an Intel Xeon shared with other jobs, by an estimate
 # from a run on a twentieth of the images, with the processor as two devices. Neither one GPU nor
 # several were tried; our estimate is 3 min on one.
 
