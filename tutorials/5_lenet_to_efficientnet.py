@@ -214,6 +214,11 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
+# With 44 layers, 5,000 images of CIFAR-10 and 6 epochs, one run of each came to a training loss of
+# 1.44 with shortcuts and 1.97 without; 2.30 is that of a guess. The plain network is not too big
+# for the images: it is the training images themselves that it learns more slowly.
+
+# %% [markdown]
 # ## What accuracy costs
 #
 # All networks whose papers report an error on ImageNet, over their parameters. The area of a point
