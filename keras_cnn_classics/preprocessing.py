@@ -131,7 +131,7 @@ def preprocess_input(
     along = [1] * len(x.shape)
     along[axis] = -1
     if facts.bgr:
-        x = library.take(x, [2, 1, 0, *range(3, x.shape[axis])], axis)
+        x = library.take(x, _turned(x.shape[axis]), axis)
     mean = np.reshape(np.asarray(facts.mean, "float32"), along)
     std = np.reshape(np.asarray(facts.std, "float32"), along)
     return (x * library.constant(facts.scale) - library.constant(mean)) / library.constant(std)
@@ -145,6 +145,11 @@ def _channel_axis(x: Any, data_format: str | None) -> int:
         data_format = keras.config.image_data_format()
     one = max(3, len(x.shape) - 1)  # axes of one image or clip
     return len(x.shape) - (1 if data_format == "channels_last" else one)
+
+
+def _turned(channels: int) -> list[int]:
+    """The order of the channels in which red and blue have changed places."""
+    return [2, 1, 0, *range(3, channels)]
 
 
 def to_pixels(x: Any, mode: str, data_format: str | None = None) -> np.ndarray:
@@ -166,11 +171,9 @@ def to_pixels(x: Any, mode: str, data_format: str | None = None) -> np.ndarray:
     ends = [np.full_like(x, value) for value in (0, 255)]
     black, white = (preprocess_input(e, mode, data_format, adapt_channels=True) for e in ends)
     pixels = np.rint(255 * (x - black) / (white - black)).clip(0, 255).astype("uint8")
-    if MODES[mode].bgr:
-        axis = _channel_axis(x, data_format)
-        if pixels.shape[axis] >= 3:
-            order = [2, 1, 0, *range(3, pixels.shape[axis])]
-            pixels = np.take(pixels, order, axis)
+    axis = _channel_axis(x, data_format)
+    if MODES[mode].for_channels(x.shape[axis]).bgr:
+        pixels = np.take(pixels, _turned(x.shape[axis]), axis)
     return pixels
 
 

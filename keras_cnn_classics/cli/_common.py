@@ -374,6 +374,12 @@ class Trained:
         return [*(names or ()), *map(str, range(len(names or ()), outputs))]
 
 
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Refuses to replace a file that the user has not given up."""
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists: name another file, or replace it by --overwrite.")
+
+
 def check_picture(path: Path) -> None:
     """Refuses a file that no picture can be saved to, before any work is done."""
     from PIL import Image

@@ -46,8 +46,7 @@ def preview(
     from keras_cnn_classics.data import augmentation, contact_sheet, load
 
     _common.check_picture(output)
-    if output.exists() and not overwrite:
-        raise FileExistsError(f"{output} exists: name another file, or replace it by --overwrite.")
+    _common.check_free(output, overwrite=overwrite)
     try:
         augmentation.named(augment, size or 1)
     except ValueError as error:

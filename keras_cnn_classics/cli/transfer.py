@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from keras_cnn_classics.transfer import Comparison
 
 RESULTS, TABLE, MARKDOWN, PLOT = "results.json", "table.csv", "table.md", "plot.png"
-RUN, VERSIONS = "run.json", "versions.txt"
+RUN = "run.json"
 
 
 def transfer(
@@ -108,6 +108,7 @@ def transfer(
 
     from keras_cnn_classics import training
     from keras_cnn_classics import transfer as methods_of
+    from keras_cnn_classics.training.environment import VERSIONS
     from keras_cnn_classics.transfer.comparison import METHODS, SETTINGS, clear
 
     chosen = [name.strip().replace("-", "_") for name in methods.split(",")]
@@ -285,12 +286,11 @@ def _leave(table: Comparison, found: dict[str, Any], folder: Path) -> None:
 
 def _remember(folder: Path) -> None:
     """Writes what the comparison was made with, and by which commands it went on."""
-    from keras_cnn_classics._files import write_json, written
-    from keras_cnn_classics.training import provenance, requirements
+    from keras_cnn_classics._files import write_json
+    from keras_cnn_classics.training import provenance, write_versions
 
     commands = []
     if (folder / RUN).exists():
         commands = json.loads((folder / RUN).read_text())["commands"]
     write_json(folder / RUN, {"commands": [*commands, _common.command_line()], **provenance()})
-    with written(folder / VERSIONS) as scratch:
-        scratch.write_text(requirements())
+    write_versions(folder)

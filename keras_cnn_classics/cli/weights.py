@@ -415,8 +415,7 @@ def convert(
         raise FileNotFoundError(f"There is no file {file}.")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {output.parent}.")
-    if output.exists() and not overwrite:
-        raise FileExistsError(f"{output} exists: name another file, or replace it by --overwrite.")
+    _common.check_free(output, overwrite=overwrite)
     import h5py
 
     from keras_cnn_classics import preprocessing

@@ -9,7 +9,7 @@ from .board import write_hyperparameters as write_hyperparameters
 from .board import write_mistakes as write_mistakes
 from .early_stopping import EarlyStopping as EarlyStopping
 from .environment import provenance as provenance
-from .environment import requirements as requirements
+from .environment import write_versions as write_versions
 from .finder import LearningRates as LearningRates
 from .finder import find_learning_rate as find_learning_rate
 from .finite_loss import FiniteLoss as FiniteLoss

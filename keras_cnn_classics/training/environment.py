@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import keras
 
+from keras_cnn_classics._files import written
+
+VERSIONS = "versions.txt"
 PACKAGES = ("keras-cnn-classics", "keras", "tensorflow", "jax", "torch", "numpy")
 # Settings that may change what comes out. Terraform's begin with TF_, too, and may be secret.
 _VARIABLES = re.compile(
@@ -21,12 +26,12 @@ _VARIABLES = re.compile(
 
 def provenance() -> dict[str, Any]:
     """Versions, machine and settings, as they stand in a run's summary."""
-    versions = installed()
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
     return {
-        "versions": {
-            "python": platform.python_version(),
-            **{name: versions[name] for name in PACKAGES if name in versions},
-        },
+        "versions": versions,
         "environment": {
             "backend": keras.backend.backend(),
             "platform": platform.platform(),
@@ -43,28 +48,26 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def installed() -> dict[str, str]:
-    """The version of every installed package, by its name as pip writes it."""
-    found = {one.metadata["Name"]: one.version for one in _distributions()}
-    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+def write_versions(folder: Path) -> None:
+    """Writes what is installed to a file of a folder, for `pip install -r`.
 
-
-def requirements() -> str:
-    """The packages as a file for `pip install -r`; what no index has is a comment."""
-    local = {one.metadata["Name"] for one in _distributions() if one.read_text("direct_url.json")}
-    lines = [f"# Python {platform.python_version()} on {sys.platform}"]
-    for name, version in installed().items():
-        public, _, build = version.partition("+")  # such as torch 2.13.0+cpu
-        if name in local:
-            lines.append(f"# {name} {version}, which was installed from a folder or an address")
+    What no index has is a comment there.
+    """
+    lines: dict[str, str] = {}
+    for one in metadata.distributions():
+        name = one.metadata and one.metadata["Name"]
+        if not name:  # left by an installation that was interrupted
+            continue
+        public, _, build = one.version.partition("+")  # such as torch 2.13.0+cpu
+        if one.read_text("direct_url.json"):  # a folder's own metadata beside it do not say so
+            what = f"# {name} {one.version}, which was installed from a folder or an address"
+            lines[name.lower()] = what
         else:
-            lines.append(f"{name}=={public}" + (f"  # {version} here" if build else ""))
-    return "\n".join(lines) + "\n"
-
-
-def _distributions() -> list[metadata.Distribution]:
-    """The installed packages, without what interrupted installations have left."""
-    return [one for one in metadata.distributions() if one.metadata and one.metadata["Name"]]
+            what = f"{name}=={public}" + (f"  # {one.version} here" if build else "")
+            lines.setdefault(name.lower(), what)
+    header = f"# Python {platform.python_version()} on {sys.platform}"
+    with written(folder / VERSIONS) as scratch:
+        scratch.write_text("\n".join([header, *(lines[name] for name in sorted(lines)), ""]))
 
 
 def devices() -> list[str]:

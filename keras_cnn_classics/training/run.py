@@ -25,13 +25,12 @@ from keras_cnn_classics.training._rates import rates_by_name
 from keras_cnn_classics.training.auxiliary import without_auxiliary
 from keras_cnn_classics.training.board import write_hyperparameters, write_mistakes
 from keras_cnn_classics.training.distribution import is_chief
-from keras_cnn_classics.training.environment import provenance, requirements
+from keras_cnn_classics.training.environment import VERSIONS, provenance, write_versions
 from keras_cnn_classics.training.finite_loss import FiniteLoss
 from keras_cnn_classics.training.settings import Recipe, accuracy_of, loss_for
 from keras_cnn_classics.training.training_state import TrainingState
 
 SUMMARY, HISTORY, LOG, STATE = "summary.json", "history.csv", "tensorboard", "state"
-VERSIONS = "versions.txt"
 FACTS = "run.json"  # in a checkpoint, beside Keras's own files
 FILES = ("best.keras", "last.keras", HISTORY, SUMMARY, VERSIONS)
 
@@ -351,8 +350,7 @@ def train(
     if not resume:
         describe(finished=False)
     if is_chief():
-        with written(folder / VERSIONS) as scratch:
-            scratch.write_text(requirements())
+        write_versions(folder)
         known = {name: facts.get(name) for name in ("model", "data", "seed", "options", "recipe")}
         write_hyperparameters(folder / LOG, known, folder.absolute().name)
     learning = True
