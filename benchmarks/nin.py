@@ -38,19 +38,21 @@ BATCH = 64
 WIDTHS = (192, 160, 96, 192, 192, 192, 192, 192)
 
 
-def nin(width: float) -> keras.Model:
+def nin(width: float, dropout: float) -> keras.Model:
     """NIN with a multiple of its widths."""
     widths = [round(width * n) for n in WIDTHS]
-    return kcc.NINCIFAR(weights=None, widths=widths, classifier_activation=None)
+    return kcc.NINCIFAR(
+        weights=None, widths=widths, dropout=dropout, classifier_activation=None
+    )
 
 
-def plain(filters: int) -> keras.Model:
+def plain(filters: int, dropout: float) -> keras.Model:
     """Three convolutions, and a dense layer."""
     x = inputs = keras.Input((32, 32, 3))
     x = layers.Conv2D(filters, 5, padding="same", activation="relu")(x)
-    x = layers.Dropout(0.5)(layers.MaxPooling2D(3, 2, "same")(x))
+    x = layers.Dropout(dropout)(layers.MaxPooling2D(3, 2, "same")(x))
     x = layers.Conv2D(filters, 5, padding="same", activation="relu")(x)
-    x = layers.Dropout(0.5)(layers.AveragePooling2D(3, 2, "same")(x))
+    x = layers.Dropout(dropout)(layers.AveragePooling2D(3, 2, "same")(x))
     x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
     return keras.Model(inputs, layers.Dense(10)(layers.Flatten()(x)))
 
@@ -113,6 +115,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=20_000, help="training images")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--width", type=float, default=0.5, help="a factor on NIN's widths")
+    parser.add_argument("--dropout", type=float, default=0.5)
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3])
     arguments = parser.parse_args()
     found = data.load(
@@ -128,10 +131,10 @@ def main() -> int:
         images, labels = (np.concatenate(part) for part in parts)
         splits.append((images, labels))
     splits[0] = tuple(part[: arguments.images] for part in splits[0])
-    weights = nin(arguments.width).count_params()
+    weights = nin(arguments.width, 0).count_params()
     networks = {
-        "NIN": lambda: nin(arguments.width),
-        "plain": lambda: plain(filters_for(weights)),
+        "NIN": lambda: nin(arguments.width, arguments.dropout),
+        "plain": lambda: plain(filters_for(weights), arguments.dropout),
     }
     print(f"{len(splits[0][1])} training images, {arguments.epochs} epochs, {BATCH} in a batch")
     print("| network | weights | rate | training loss | test error, % | seconds an epoch |")
