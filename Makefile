@@ -20,7 +20,7 @@ help:
 	@echo "make test-all  run all of these, and the slow tests too"
 	@echo "make test-oldest  test distribution with the oldest Keras that is supported"
 	@echo "make lint    check style, types and the direction of imports"
-	@echo "make docs    write the generated pages and build the site, in site/"
+	@echo "make docs    write the generated pages and notebooks, build the site, in site/"
 	@echo "make package build wheel and sdist in dist/, check them, run the wheel's quick start"
 	@echo "make clean   delete outputs and caches; .venv stays"
 
@@ -55,7 +55,6 @@ lint: .venv/.installed-dev
 # The theme tells of versions of MkDocs to come, which setup.cfg leaves out.
 docs: .venv/.installed-docs
 	$(BIN)/python docs/generate.py
-	$(BIN)/python tutorials/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@! grep -rEl --include='*.html' '<(script|link|img|iframe)[^>]+(src|href)="https?:' site || \
 		{ echo "These pages load something from another host." >&2; exit 1; }

@@ -34,7 +34,7 @@ import keras_cnn_classics as kcc
 from keras_cnn_classics import data
 from keras_cnn_classics.training import initialize
 
-BATCH = 64
+BATCH = 32
 WIDTHS = (192, 160, 96, 192, 192, 192, 192, 192)
 
 
@@ -112,11 +112,11 @@ def main() -> int:
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--data-dir")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--images", type=int, default=20_000, help="training images")
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--width", type=float, default=0.5, help="a factor on NIN's widths")
-    parser.add_argument("--dropout", type=float, default=0.5)
-    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3])
+    parser.add_argument("--images", type=int, default=10_000, help="training images")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--width", type=float, default=0.25, help="a factor on NIN's widths")
+    parser.add_argument("--dropout", type=float, default=0.2)
+    parser.add_argument("--rates", type=float, nargs="+", default=[2e-3])
     arguments = parser.parse_args()
     found = data.load(
         arguments.data,

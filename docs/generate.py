@@ -1,9 +1,9 @@
-"""Writes what documents say of tables in the code.
+"""Writes what documents say of tables in the code, and notebooks.
 
 From the registry and docs/facts.py docs/models.md and docs/families/, from the registry
 docs/weights.md, a part of docs/fidelity.md, README.md's table and the index of the command line,
 from the recipes docs/recipes.md, from the docstrings of the layers docs/layers.md, and docs/api/ by
-docs/api_pages.py.
+docs/api_pages.py. The notebooks of tutorials/, by docs/notebooks.py, are those of their sources.
 
 With `--check` it writes nothing and names the files that are out of date.
 """
@@ -21,6 +21,7 @@ from typing import Any
 
 import api_pages
 from facts import KERAS, PROOFS
+from notebooks import notebooks
 
 import keras_cnn_classics as kcc
 from keras_cnn_classics.registry import Builder, ModelSpec, WeightsSource
@@ -533,6 +534,7 @@ def documents(root: Path) -> dict[Path, str]:
         docs / "weights.md": weights_page(),
         docs / "recipes.md": recipes_page(),
         docs / "layers.md": layers_page(),
+        **notebooks(root / "tutorials"),
         root / "keras_cnn_classics" / "models.json": index(),
         docs / "fidelity.md": between_markers(docs / "fidelity.md", departures()),
         root / "README.md": between_markers(root / "README.md", readme_table()),

@@ -38,7 +38,9 @@ def generate():
 @pytest.fixture
 def copy(tmp_path):
     """A folder with the files that are written, as they are now."""
-    (tmp_path / "docs").mkdir()
+    for name in ("docs", "tutorials"):
+        (tmp_path / name).mkdir()
+    shutil.copy(ROOT / "tutorials" / "1_predict.py", tmp_path / "tutorials")
     for name in ("README.md", "docs/models.md", "docs/fidelity.md"):
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
@@ -176,6 +178,7 @@ def test_check_names_stale_files_and_writing_mends_them(generate, copy, capsys):
     named = capsys.readouterr().out
     assert "models.md" in named
     assert "README.md" in named
+    assert "1_predict.ipynb is out of date" in named
     assert generate.main([], copy) == 0
     assert generate.main(["--check"], copy) == 0
     assert readme.read_text(encoding="utf-8") == text("README.md")

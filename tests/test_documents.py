@@ -95,6 +95,7 @@ def things(tmp_path_factory):
     pictures(folder / "small", 10, 10, 32)
     photo = np.random.default_rng(0).integers(0, 256, (300, 400, 3), "uint8")
     keras.utils.save_img(folder / "photo.jpg", photo, scale=False)
+    keras.utils.save_img(folder / "digit.png", photo[:28, :28, :1], scale=False)
     (folder / "runs" / "first").mkdir(parents=True)
     first = kcc.LeNet5(weights=None, classes=5, output="dense")
     first.save(folder / "runs" / "first" / "best.keras")
@@ -146,11 +147,14 @@ def offer_data(monkeypatch):
         "cifar10": {"image_size": 32},
         "digits": {"image_size": 32, "channels": 1, "resize": "pad"},
         "mnist": {"image_size": 28, "channels": 1},
+        "fashion_mnist": {"image_size": 28, "channels": 1},
+        "flowers5": {"image_size": 64},
     }
 
     def small(source, batch_size=8, **options):
         if source in named:
-            source, options = "small/", {**named[source], **options}
+            options = {**named[source], **options, "data_dir": None}
+            source = "small/"
         return load(source, batch_size=min(batch_size, 8), **options)
 
     monkeypatch.setattr(kcc.data, "load", small)
@@ -195,6 +199,26 @@ def commands(page):
     prose = re.sub(r"^ *```.*?^ *```$", "", text(page), flags=re.MULTILINE | re.DOTALL)
     for code in re.findall(r"`(keras-cnn-classics\s[^`]+)`", prose):
         yield shlex.split(code)
+
+
+# What starts processes, trains a network of its own or asks for files of others is tested by itself.
+ELSEWHERE = ("launch", "demo", "weights", "tensorboard")
+
+
+def to_run(page):
+    return [w[1:] for w in commands(page) if w[0] == "keras-cnn-classics" and w[1] not in ELSEWHERE]
+
+
+@pytest.mark.slow_compiled
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, id=p.relative_to(ROOT).as_posix()) for p in PAGES if to_run(p)],
+)
+def test_commands_run(page, reader, run):
+    """In their order, and each on what those before it left."""
+    for words in to_run(page):
+        code, _, errors = run(*words)
+        assert code == 0, (words, errors)
 
 
 def parse(words, command=None, context=None):
