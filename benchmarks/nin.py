@@ -41,9 +41,7 @@ WIDTHS = (192, 160, 96, 192, 192, 192, 192, 192)
 def nin(width: float, dropout: float) -> keras.Model:
     """NIN with a multiple of its widths."""
     widths = [round(width * n) for n in WIDTHS]
-    return kcc.NINCIFAR(
-        weights=None, widths=widths, dropout=dropout, classifier_activation=None
-    )
+    return kcc.NINCIFAR(weights=None, widths=widths, dropout=dropout, classifier_activation=None)
 
 
 def plain(filters: int, dropout: float) -> keras.Model:

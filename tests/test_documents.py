@@ -201,7 +201,7 @@ def commands(page):
         yield shlex.split(code)
 
 
-# What starts processes, trains a network of its own or asks for files of others is tested by itself.
+# What starts processes, trains its own network or asks for files of others has tests of its own.
 ELSEWHERE = ("launch", "demo", "weights", "tensorboard")
 
 

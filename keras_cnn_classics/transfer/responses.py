@@ -121,7 +121,7 @@ def recording(
         recorded: Where to; what it knows already is not computed again.
         x: An array, a `tf.data.Dataset` or a `PyDataset`.
         batch_size: Images of an array that are computed at a time. Defaults to 32.
-        verbose: Whether a bar shows the progress, as in `keras.Model.fit`.
+        verbose: How the progress is shown, as in `keras.Model.fit`: 2 is one line in the end.
         what: What is recorded, for the log.
         again: Whether data come, too, whose images are all known.
 
@@ -134,20 +134,25 @@ def recording(
     size = batch_size or 32
     before = set(recorded.keys)
     total = -(-len(x) // size) if hasattr(x, "shape") else None
-    bar = None
+    bar, shown = None, 0
     try:
         for batch in recurring(x, size, None if again else recorded.keys):
             if recorded.add(batch[0]) and verbose not in (0, None) and bar is None:
                 _LOGGER.info("Recording %s.", what)
-                bar = keras.utils.Progbar(total, unit_name="batch")
+                bar = keras.utils.Progbar(
+                    total, verbose=2 if verbose == 2 else 1, unit_name="batch"
+                )
             if bar is not None:
-                bar.add(1)
+                shown += 1
+                bar.update(shown, finalize=False)
             yield batch
     except ChangingError:
         recorded.keep(before)
         raise
     if bar is not None:
-        bar.update(total or bar._seen_so_far, finalize=True)
+        # A bar of one line shows nothing of what has no known number.
+        bar.target = bar.target or shown
+        bar.update(bar.target, finalize=True)
 
 
 def with_answers(

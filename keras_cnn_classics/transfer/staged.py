@@ -263,6 +263,8 @@ class StagedModel(keras.Model):
 
     def _fit_stage(self, x: Any, y: Any, **kwargs: Any) -> Any:
         """Trains in the stage that was entered."""
+        if hasattr(x, "element_spec"):  # a tf.data.Dataset, of whose order Keras warns
+            kwargs["shuffle"] = False
         return super().fit(x, y, **kwargs)
 
     # -- Files ---------------------------------------------------------------------------------

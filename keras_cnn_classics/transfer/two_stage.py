@@ -204,7 +204,6 @@ def fit_two_stage(
         given.x,
         given.y,
         batch_size=None if given.y is None else batch_size,
-        shuffle=not hasattr(given.x, "element_spec"),  # Keras warns of it with a tf.data.Dataset
         epochs=epochs,
         validation_data=given.validation,
         callbacks=[

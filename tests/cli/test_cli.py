@@ -38,11 +38,14 @@ def fails(result, code, words):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run of one epoch, made by the command itself in a process of its own."""
+    """A run of two epochs, made by the command itself in a process of its own."""
     folder = tmp_path_factory.mktemp("runs") / "lenet5"
     command = [sys.executable, "-m", "keras_cnn_classics", "train", "LeNet5", "--data", "digits"]
     done = subprocess.run(
-        [*command, "--epochs", "2", "--output", folder], capture_output=True, text=True, check=False
+        [*command, "--epochs", "2", "--profile", "2", "--output", folder],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"Test error \d+\.\d+ % \(599 images\)", done.stdout)
@@ -135,12 +138,21 @@ def test_train_leaves_everything(trained):
     assert summary["classifier_activation"] == "linear"
     assert summary["classes"] == 10
     assert list((trained / "tensorboard").rglob("events*"))
+    (profile,) = (trained / "tensorboard").rglob("*.xplane.pb")
+    assert profile.stat().st_size
     with (trained / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1"]
     best = summary["best_epoch"] - 1
     assert float(rows[best]["val_accuracy"]) == max(float(row["val_accuracy"]) for row in rows)
     assert keras.saving.load_model(trained / "last.keras").count_params() == 60_840
+
+
+def test_only_tensorflow_is_profiled(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    options = ("--data", "digits", "--profile", "2", "--output", tmp_path / "run")
+    fails(run("train", "LeNet5", *options), 2, "add --backend tensorflow")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_says_what_it_was_made_with(trained):

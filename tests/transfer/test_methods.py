@@ -5,6 +5,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_cnn_classics.training import EarlyStopping, PlateauDecay, TrainingState
 from keras_cnn_classics.transfer import (
@@ -79,6 +80,15 @@ def test_frozen_means_frozen_and_the_rest_learns(name):
         assert same == (layer in FROZEN[name]), layer
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)  # the user's model is as it was
+
+
+@pytest.mark.slow_compiled
+@pytest.mark.parametrize("name", ["extraction, through", "lwf"])
+def test_a_data_set_needs_no_more_arguments(name):
+    """Keras warns that it does not shuffle one, unless it is told not to."""
+    batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(12)
+    history = compiled(MAKE[name](network())).fit(batches, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
 
 
 @pytest.mark.slow_compiled

@@ -197,6 +197,15 @@ def test_all_images_come_at_least_once():
     assert not list(recurring(data_set(), 0, recorded.keys))
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_progress_is_one_line_where_that_is_asked(known, capsys):
+    """In a log, as of a job, each batch would have one."""
+    data = X if known else data_set().filter(lambda *_: True)
+    list(responses.recording(Recorded(Counting()), data, verbose=2))
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.split()[0] in ("2/2", "5/5")
+
+
 @pytest.mark.parametrize("flips", [False, True])
 def test_images_that_change_leave_nothing(flips):
     compute = Counting()
