@@ -96,7 +96,8 @@ without a section is not in the paper, and ours. The results are those that the 
 
 ```
 keras-cnn-classics train ResNet20 --data cifar10 --recipe paper
-keras-cnn-classics train ResNet20 --data cifar10 --recipe paper --scale 0.1 --batch-size 32
+keras-cnn-classics train ResNet20 --data cifar10 --recipe paper --scale 0.1 --batch-size 32 \\
+    --output runs/short
 ```
 
 `--scale` is a factor on the epochs and all that is counted in them, and with another batch the

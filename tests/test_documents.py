@@ -90,7 +90,7 @@ def weights_of(builder, source, folder):
 def things(tmp_path_factory):
     """A folder with what a reader has: photographs, and the network that was trained first."""
     folder = tmp_path_factory.mktemp("things")
-    for name in ("photos", "flowers"):
+    for name in ("photos", "flowers", "flowers5"):
         pictures(folder / name, CLASSES, 8, SIDE)
     pictures(folder / "small", 10, 10, 32)
     photo = np.random.default_rng(0).integers(0, 256, (300, 400, 3), "uint8")
@@ -148,7 +148,6 @@ def offer_data(monkeypatch):
         "digits": {"image_size": 32, "channels": 1, "resize": "pad"},
         "mnist": {"image_size": 28, "channels": 1},
         "fashion_mnist": {"image_size": 28, "channels": 1},
-        "flowers5": {"image_size": 64},
     }
 
     def small(source, batch_size=8, **options):
