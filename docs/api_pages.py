@@ -26,6 +26,7 @@ PUBLIC = {
         *("list_models", "get_builder", "build", "Builder", "ModelSpec"),
         *("WeightsSource", "WeightsFile"),
     ),
+    "blocks.attention": ("cbam", "non_local"),
     "testing.contracts": (
         *("check", "tiny", "image_shape", "images", "check_params", "check_features"),
         *("check_signature", "check_docstring", "check_errors", "check_pooling"),
@@ -43,6 +44,7 @@ PUBLIC = {
 # The page of each module.
 PAGES = {
     "layers": "layers",
+    "blocks.attention": "blocks",
     "training": "training",
     "training.initialization": "initialization",
     "training.distribution": "distribution",

@@ -112,7 +112,8 @@ LAYERS = """\
 What the papers of convolutional networks brought, and who has it: `ours` is
 `keras_cnn_classics.layers`, and `keras` is `keras.layers`, for what Keras has already. The order is
 that of the papers. Ours take every dtype policy and both data formats, run on TensorFlow, JAX and
-PyTorch, and are saved and loaded as Keras's own; `help(layer)` says what a paper leaves open.
+PyTorch, and are saved and loaded as Keras's own; `help(layer)` says what a paper leaves open. The
+non-local block and CBAM, which are made of these, are [functions](api/blocks.md).
 """
 
 # What Keras has: how it is written, what it does, the paper.

@@ -10,6 +10,7 @@ from keras_cnn_classics.inspection import Deconvnet
 from keras_cnn_classics.layers import (
     CeilAveragePooling2D,
     GroupedConv2D,
+    LocallyConnected2D,
     LocalResponseNormalization,
     SameAveragePooling2D,
     SamePadding2D,
@@ -51,6 +52,7 @@ LINEAR = {
     "one pixel in steps": lambda: [layers.Conv2D(3, 1, 2, padding="same", name="end")],
     "dilation": lambda: [layers.Conv2D(3, 3, dilation_rate=2, padding="same", name="end")],
     "groups": lambda: [GroupedConv2D(4, 3, groups=2, name="end")],
+    "locally connected": lambda: [LocallyConnected2D(3, (3, 2), (2, 1), name="end")],
     "zero padding": lambda: [
         layers.ZeroPadding2D(((1, 2), (2, 0))),
         layers.Conv2D(3, 3, name="end"),
@@ -168,6 +170,10 @@ def test_normalization_of_responses_is_passed_by():
         ("AlexNetSingle", "pool2", {"form": "tf2cv"}),
         ("AlexNetSingle", "pool5", {"form": "pytorchcv"}),
         ("ZFNet", "conv5", {}),
+        ("OverFeatFast", "conv5", {}),
+        ("NIN", "cccp7", {}),
+        ("PReLUNetA", "block3_conv1_prelu", {}),
+        ("DeepFace", "l6", {}),
         ("VGG16BN", "block3_conv2_relu", {}),
         ("ResNet18", "conv1_relu", {}),
     ],

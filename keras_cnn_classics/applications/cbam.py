@@ -98,10 +98,22 @@ BASIC: dict[str, Any] = {"bottleneck": False, "features": 512}
 BOTTLENECK: dict[str, Any] = {"bottleneck": True, "features": 2048}
 
 CBAMResNet18 = cbam_resnet.variant(
-    "CBAMResNet18", depths=(2, 2, 2, 2), params=11_779_392, macs=1_815_063_764, **BASIC
+    "CBAMResNet18",
+    depths=(2, 2, 2, 2),
+    params=11_779_392,
+    macs=1_815_063_764,
+    top1_error=29.27,
+    top5_error=10.09,
+    **BASIC,
 )
 CBAMResNet34 = cbam_resnet.variant(
-    "CBAMResNet34", depths=(3, 4, 6, 3), params=21_960_468, macs=3_665_434_742, **BASIC
+    "CBAMResNet34",
+    depths=(3, 4, 6, 3),
+    params=21_960_468,
+    macs=3_665_434_742,
+    top1_error=25.99,
+    top5_error=8.24,
+    **BASIC,
 )
 CBAMResNet50 = cbam_resnet.variant(
     "CBAMResNet50",
@@ -113,5 +125,11 @@ CBAMResNet50 = cbam_resnet.variant(
     **BOTTLENECK,
 )
 CBAMResNet101 = cbam_resnet.variant(
-    "CBAMResNet101", depths=(3, 4, 23, 3), params=49_330_172, macs=7_812_577_278, **BOTTLENECK
+    "CBAMResNet101",
+    depths=(3, 4, 23, 3),
+    params=49_330_172,
+    macs=7_812_577_278,
+    top1_error=21.51,
+    top5_error=5.69,
+    **BOTTLENECK,
 )

@@ -14,6 +14,7 @@ from keras import layers, ops
 
 from keras_cnn_classics.layers import (
     CeilAveragePooling2D,
+    LocallyConnected2D,
     LocalResponseNormalization,
     MaxPoolingWithSwitches,
     MaxUnpooling,
@@ -56,10 +57,12 @@ class Deconvnet:
     Without ReLUs that is the gradient of the activation, times its value. A gradient stops where
     the ReLU on the way up was zero; a deconvnet stops what is negative on the way down.
 
-    The way from the image to the layer must be a sequence of `Conv2D` (grouped ones too), ReLU,
-    `MaxPooling2D`, `AveragePooling2D`, padding with zeros, dropout and noise, and the two
-    normalizations: all of LeNet's, AlexNet's, ZFNet's, NIN's and VGG's convolutional layers, and
-    those of other networks up to their first branch.
+    The way from the image to the layer must be a sequence of `Conv2D` (grouped ones too),
+    `LocallyConnected2D`, ReLU, `MaxPooling2D`, `AveragePooling2D`, padding with zeros, dropout and
+    noise, and the two normalizations: all maps of LeNet, AlexNet, ZFNet, OverFeat, NIN, VGG, the
+    PReLU networks and DeepFace, and those of other networks up to their first branch. Behind a
+    PReLU, a leaky ReLU or an ELU, which the paper does not have, signals are rectified as behind a
+    ReLU. Other layers are refused.
 
     ```python
     model = kcc.VGG16(include_top=False)
@@ -254,6 +257,31 @@ def _(layer: Any) -> Step:
 def _(layer: Any) -> Step:
     rectify = _rectification(layer, layer.activation)
     return lambda signal, below: _transposed(layer, rectify(signal, below), below.shape[1:3])
+
+
+@_step.register(layers.PReLU)
+@_step.register(layers.LeakyReLU)
+@_step.register(layers.ELU)
+def _(layer: Any) -> Step:
+    return _rectification(layer, keras.activations.relu)
+
+
+@_step.register(LocallyConnected2D)
+def _(layer: Any) -> Step:
+    rectify = _rectification(layer, layer.activation)
+
+    def lay_out(signal: Any, below: Any) -> Any:
+        positions, window, filters = layer.kernel.shape
+        signal = rectify(signal, below)
+        batch, *places = signal.shape[:3]
+        # What each position gives its window, and where that is.
+        x = ops.transpose(ops.reshape(signal, (batch, positions, filters)), (1, 2, 0))
+        x = ops.matmul(ops.cast(layer.kernel, x.dtype), x)
+        x = ops.reshape(ops.transpose(x, (2, 0, 1)), (batch, *places, window))
+        cells = np.eye(window, dtype="float32").reshape(*layer.kernel_size, -1, window)
+        return _laid_out(x, cells, layer.strides, (0, 0), tuple(below.shape[1:3]))
+
+    return lay_out
 
 
 @_step.register(layers.BatchNormalization)

@@ -318,6 +318,8 @@ class SoftmaxAttention2D(keras.layers.Layer):
         weights = ops.cast(ops.softmax(scores), values.dtype)
         outputs = ops.matmul(weights, _in_a_row(values))
         outputs = ops.reshape(outputs, (*ops.shape(queries)[:3], values.shape[-1]))
+        # On PyTorch, `ops.matmul` gives no float64.
+        outputs = ops.cast(outputs, self.compute_dtype)
         return outputs if last else ops.moveaxis(outputs, -1, 1)
 
     def compute_output_shape(self, input_shape: Any) -> Any:

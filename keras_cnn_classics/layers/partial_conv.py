@@ -118,9 +118,9 @@ class PartiallyConnectedConv2D(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         spread = ops.cast(self._spread, self.compute_dtype)
-        dense = ops.reshape(
-            ops.matmul(self.kernel, spread), (*self.kernel_size, self._maps, self.filters)
-        )
+        # On PyTorch, `ops.matmul` gives no float64.
+        dense = ops.cast(ops.matmul(self.kernel, spread), self.compute_dtype)
+        dense = ops.reshape(dense, (*self.kernel_size, self._maps, self.filters))
         outputs = ops.conv(inputs, dense, self.strides, self.padding, self.data_format)
         if not self.use_bias:
             return outputs

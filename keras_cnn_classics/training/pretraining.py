@@ -6,7 +6,9 @@ layer's own input; then all are trained together on the labels. It needs images 
 where there are many of these and few labels.
 
 The decoder of a convolution is its transpose, with the same kernel, which Masci et al. call the
-flipped weights; that of a dense layer is the transposed matrix. It has a bias of its own. If a
+flipped weights; that of a dense layer is the transposed matrix. It has a bias of its own and, other
+than in the papers, no activation, as what it gives back has no bounds here; the loss is the squared
+error. Batch normalization behind the layer, if any, keeps its moving statistics. If a
 max pooling follows, only the maxima of its windows reach the decoder, as in that paper: they make
 the code sparse, without which a convolution could learn the identity.
 
