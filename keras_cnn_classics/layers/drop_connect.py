@@ -77,11 +77,11 @@ class DropConnect(keras.layers.Dense):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         if training and self.rate:
-            return self.activation(self._masked(inputs))
+            return self._activate(self._masked(inputs))
         keep = 1 - self.rate
         mean = keep * self._sum(inputs, self.kernel, self.bias)
         if self.inference == "mean" or not self.rate or self._linear:
-            return self.activation(mean)
+            return self._activate(mean)
         kind = _arguments.float_type(self.compute_dtype)
         squares = (
             None if x is None else ops.square(ops.cast(x, kind))
@@ -105,7 +105,12 @@ class DropConnect(keras.layers.Dense):
 
     @property
     def _linear(self) -> bool:
-        return self.activation is keras.activations.linear
+        return self.activation in (None, keras.activations.linear)
+
+    def _activate(self, sums: Any) -> Any:
+        outputs = sums if self._linear else self.activation(sums)
+        # Cast, since on PyTorch `ops.matmul` gives float32 for float64.
+        return ops.cast(outputs, self.compute_dtype)
 
     def _sum(self, inputs: Any, kernel: Any, bias: Any) -> Any:
         outputs = ops.matmul(inputs, kernel)

@@ -55,6 +55,7 @@ class HighwayGate(keras.layers.Layer):
             raise ValueError(
                 f"`transform_bias` must be a finite number. Received: {transform_bias=}"
             )
+        self.bias_initializer = keras.initializers.Constant(self.transform_bias)
         self.bias_regularizer = keras.regularizers.get(bias_regularizer)
         self.data_format = _arguments.data_format(data_format)
 
@@ -69,7 +70,7 @@ class HighwayGate(keras.layers.Layer):
         axis = -1 if len(shapes[0]) == 2 else _arguments.channel_axis(self.data_format)
         self.bias = self.add_weight(
             shape=(shapes[0][axis],),
-            initializer=keras.initializers.Constant(self.transform_bias),
+            initializer=self.bias_initializer,
             regularizer=self.bias_regularizer,
             name="bias",
         )

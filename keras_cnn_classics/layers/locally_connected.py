@@ -148,11 +148,15 @@ class LocallyConnected2D(keras.layers.Layer):
         # From (batch, height, row, width, column, channel) to a matrix for every position.
         x = ops.transpose(x, (1, 3, 0, 2, 4, 5))
         positions, window, filters = self.kernel.shape
-        y = ops.matmul(ops.reshape(x, (positions, -1, window)), self.kernel)
+        # Cast, since on PyTorch `ops.matmul` gives float32 for float64.
+        y = ops.cast(
+            ops.matmul(ops.reshape(x, (positions, -1, window)), self.kernel), self.compute_dtype
+        )
         y = ops.transpose(ops.reshape(y, (*self._output_area, -1, filters)), (2, 0, 1, 3))
         if self.use_bias:
             y = y + self.bias
-        y = self.activation(y)
+        if self.activation is not None:
+            y = self.activation(y)
         return y if last else ops.moveaxis(y, -1, 1)
 
     def compute_output_shape(self, input_shape: Any) -> Any:

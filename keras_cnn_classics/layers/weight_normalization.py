@@ -72,11 +72,14 @@ class WeightNormalization(keras.layers.Wrapper):
         self._axes = tuple(axis for axis in range(rank) if axis not in units)
         self.g = self.add_weight(
             shape=[1 if i in self._axes else n for i, n in enumerate(self.layer.kernel.shape)],
-            # A function, since a kernel may get its value later than its shape.
-            initializer=lambda shape, dtype: ops.cast(self._norm(), dtype),
+            initializer=self.g_initializer,
             name="g",
         )
         self.input_spec = self.layer.input_spec
+
+    def g_initializer(self, shape: Any, dtype: Any = None) -> Any:
+        """The norm of `v` as it is when asked: a kernel may get its value later than its shape."""
+        return ops.cast(self._norm(), dtype or self.variable_dtype)
 
     def _norm(self) -> Any:
         v = ops.cast(self.layer.kernel, _arguments.float_type(self.compute_dtype))

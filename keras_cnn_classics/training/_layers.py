@@ -25,11 +25,20 @@ class Kernel:
         layer: The layer.
         role: What the layer's arguments for it begin with: one of `ROLES`.
         variable: The kernel.
+        holder: The layer whose arguments, and so whose saved config, are those for the kernel: the
+            layer itself, or one that it is a part of, such as `ChannelAttention`.
     """
 
     layer: Any
     role: str
     variable: Any
+    holder: Any
+
+    @property
+    def name(self) -> str:
+        """The layer's name; that of a part, which others may have too, behind its holder's."""
+        parts = [self.layer] if self.holder is self.layer else [self.holder, self.layer]
+        return "/".join(part.name for part in parts)
 
     @property
     def depthwise(self) -> bool:
@@ -56,11 +65,19 @@ def kernels(model: Any) -> list[Kernel]:
             f"The model {model.name!r} has no weights yet: build it, or give it an Input."
         )
     found = []
+    holders: dict[tuple[Any, str], Any] = {}
     for layer in layers_of(model):
         for role in ROLES:
-            if hasattr(layer, f"{role}_regularizer"):
-                name = f"{role}_kernel" if hasattr(layer, f"{role}_kernel") else "kernel"
-                found.append(Kernel(layer, role, getattr(layer, name)))
+            if not hasattr(layer, f"{role}_regularizer"):
+                continue
+            name = f"{role}_kernel" if hasattr(layer, f"{role}_kernel") else "kernel"
+            variable = getattr(layer, name, None)
+            if variable is not None:
+                found.append(Kernel(layer, role, variable, holders.get((layer, role), layer)))
+            elif f"{role}_regularizer" in vars(layer):
+                # It hands the argument to its parts; an `LSTM`, which only shows its cell's, has
+                # none. Of layers within layers the outermost is saved.
+                holders = {(part, role): layer for part in layers_of(layer)} | holders
     return found
 
 
@@ -113,21 +130,24 @@ def outputs_through(
 
     `function(layer, compute)` is called in place of the layer; `compute()` gives what the layer
     would have given without its activation, as often as it is called. The activation is applied
-    to what the function returns. It acts wherever the layers are in a model.
+    to what the function returns. It acts wherever the layers are in a model. The activation of a
+    wrapper is that of its layer.
     """
 
     def through(layer: Any, call: Callable[..., Any]) -> Callable[..., Any]:
+        active = layer.layer if isinstance(layer, keras.layers.Wrapper) else layer
+
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            activation = getattr(layer, "activation", None)
+            activation = getattr(active, "activation", None)
             if activation is None:
                 return function(layer, lambda: call(*args, **kwargs))
 
             def compute() -> Any:
-                layer.activation = None
+                active.activation = None
                 try:
                     return call(*args, **kwargs)
                 finally:
-                    layer.activation = activation
+                    active.activation = activation
 
             return activation(function(layer, compute))
 

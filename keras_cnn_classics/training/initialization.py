@@ -1,13 +1,15 @@
 """Initial weights by the methods of the papers, for any model that is built.
 
-Every method draws the kernels of convolutions and dense layers anew, and gives biases and batch
-normalization the start that their layers name. All are reproducible: the same seed gives the same
-weights on every backend. What a unit's inputs are is counted for each kind of convolution: the
-channels of its group, one channel if it is depthwise, the maps that LeNet-5's table names.
+Every method draws the kernels of convolutions and dense layers anew, and gives biases, batch
+normalization and the slopes of PReLU the start that their layers name. All are reproducible: the
+same seed gives the same weights on every backend. What a unit's inputs are is counted for each kind
+of convolution: the channels of its group, one channel if it is depthwise, the maps that LeNet-5's
+table names.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +18,12 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_cnn_classics.layers import PartiallyConnectedConv2D, ScaledTanh, WeightNormalization
+from keras_cnn_classics.layers import (
+    LocallyConnected2D,
+    PartiallyConnectedConv2D,
+    ScaledTanh,
+    WeightNormalization,
+)
 from keras_cnn_classics.training._layers import (
     Kernel,
     as_array,
@@ -30,7 +37,7 @@ from keras_cnn_classics.training._layers import (
 _RELU = math.sqrt(2)  # its gain
 _ACTIVATIONS = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU, ScaledTanh)
 # Variables beside the kernels, each of which has an initializer of that name in its layer.
-_OTHERS = ("bias", "beta", "gamma", "moving_mean", "moving_variance")
+_OTHERS = ("bias", "beta", "gamma", "moving_mean", "moving_variance", "alpha")
 
 
 def initialize(model: Any, how: str = "he", seed: int = 0, **options: Any) -> None:
@@ -127,12 +134,15 @@ def he(model: Any, *, mode: str = "fan_in", seed: int = 0) -> None:
     """
     if mode not in ("fan_in", "fan_out"):
         raise ValueError(f"`mode` must be 'fan_in' or 'fan_out'. Received: {mode=}")
-    gains = _input_gains(model)
+
+    @functools.cache
+    def gains() -> dict[int, float]:  # asked for once the slopes of PReLU have their start
+        return _input_gains(model)
 
     def draw(rng: np.random.Generator, kernel: Kernel, shape: Any) -> np.ndarray:
         fan = _fans(kernel, shape)[mode == "fan_out"]
         # Nothing lies between the two kernels of a separable convolution.
-        factor = 1.0 if kernel.role == "pointwise" else gains.get(id(kernel.layer), _RELU)
+        factor = 1.0 if kernel.role == "pointwise" else gains().get(id(kernel.layer), _RELU)
         return rng.normal(0, factor, shape) / np.sqrt(fan)
 
     _draw(model, draw, seed)
@@ -206,7 +216,8 @@ def lsuv(
     """Layer-sequential unit variance: orthonormal kernels, then scaled layer by layer on data.
 
     In the order in which the network computes, what each layer gives before its activation gets
-    the variance 1 on the data, by a division of its kernel; the next layer sees that. One pass
+    the variance 1 on the data, by a division of its kernel, or of the length `g` that
+    `WeightNormalization` gives it; the next layer sees that. One pass
     does it for all of them, on branches and in nested models too. A layer that is used more than
     once is scaled where it is used first.
 
@@ -219,7 +230,8 @@ def lsuv(
         seed: Seed of the orthonormal kernels.
 
     Returns:
-        The variance of each layer in the end, by its name.
+        The variance of each layer in the end, by its name; that of a part of an attention layer is
+        `"layer/part"`.
 
     Raises:
         ValueError: If what a layer gives is the same everywhere, and so has no variance.
@@ -228,36 +240,42 @@ def lsuv(
         - [Mishkin and Matas, 2015](https://arxiv.org/abs/1511.06422), algorithm 1
     """
     orthogonal(model, seed=seed)
-    # Of the two kernels of a separable convolution the last one scales the output.
-    scaled = {id(kernel.layer): kernel for kernel in kernels(model)}
-    variances: dict[str, float] = {}
+    wrappers = _wrappers(model)
+    scaled, names = {}, {}
+    for kernel in kernels(model):
+        # Of the two kernels of a separable convolution the last one scales the output.
+        wrapper = wrappers.get(id(kernel.layer))
+        layer = wrapper or kernel.layer
+        scaled[layer] = wrapper.g if wrapper else kernel.variable
+        names[layer] = kernel.name
+    variances: dict[Any, float] = {}
 
     def variance_of(outputs: Any) -> float:
         return float(np.var(as_array(outputs), dtype="float64"))
 
     def scale(layer: Any, compute: Callable[[], Any]) -> Any:
         outputs = compute()
-        if layer.name in variances:
+        if layer in variances:
             return outputs
-        kernel, variance = scaled[id(layer)].variable, variance_of(outputs)
+        kernel, variance = scaled[layer], variance_of(outputs)
         for _ in range(max_iterations):
             if abs(variance - 1) < tolerance or not variance > 0:
                 break
             kernel.assign(kernel / math.sqrt(variance))
             outputs = compute()
             variance = variance_of(outputs)
-        variances[layer.name] = variance
+        variances[layer] = variance
         return outputs
 
-    with outputs_through([kernel.layer for kernel in scaled.values()], scale):
+    with outputs_through(list(scaled), scale):
         model(first_batches(data, batches), training=False)
-    dead = [name for name, variance in variances.items() if not variance > 0]
+    dead = [names[layer] for layer, variance in variances.items() if not variance > 0]
     if dead:  # not raised in the pass, where Keras would put words around it
         raise ValueError(
             f"Layer {dead[0]!r} gives the same number everywhere on this data: it cannot be scaled "
             "to unit variance. Give other data, or more of it."
         )
-    return variances
+    return {names[layer]: variance for layer, variance in variances.items()}
 
 
 def weight_normalization(
@@ -283,9 +301,7 @@ def weight_normalization(
     References:
         - [Salimans and Kingma, 2016](https://arxiv.org/abs/1602.07868), section 3
     """
-    wrappers = {
-        id(one.layer): one for one in layers_of(model) if isinstance(one, WeightNormalization)
-    }
+    wrappers = _wrappers(model)
     if not wrappers:
         raise ValueError(
             "There is nothing to initialize: wrap layers in layers.WeightNormalization. "
@@ -396,12 +412,20 @@ def _draw(
 ) -> None:
     """Gives each kernel what `draw` makes in the shape (inputs, blocks, outputs of a block)."""
     drawn = [(kernel, _shape(kernel)) for kernel in kernels(model)]
+    _reset(model, _OTHERS)
     rng = np.random.default_rng(seed)
     for kernel, shape in drawn:
         values = np.asarray(draw(rng, kernel, shape), "float32")
+        if isinstance(kernel.layer, LocallyConnected2D):  # its blocks come first
+            values = values.swapaxes(0, 1)
         kernel.variable.assign(values.reshape(kernel.variable.shape))
+    _reset(model, ("g",))  # of `WeightNormalization`: the length of what has been drawn
+
+
+def _reset(model: Any, names: Sequence[str]) -> None:
+    """Gives variables of these names the start that their layers name."""
     for layer in layers_of(model):
-        for name in _OTHERS:
+        for name in names:
             variable = getattr(layer, name, None)
             initializer = getattr(layer, f"{name}_initializer", None)
             if variable is not None and initializer is not None:
@@ -413,6 +437,8 @@ def _shape(kernel: Kernel) -> tuple[int, int, int]:
     shape, layer = tuple(kernel.variable.shape), kernel.layer
     if isinstance(layer, PartiallyConnectedConv2D):  # each connection for itself
         return math.prod(shape[:-1]), shape[-1], 1
+    if isinstance(layer, LocallyConnected2D):  # each position for itself
+        return shape[1], shape[0], shape[2]
     if kernel.depthwise:
         return math.prod(shape[:-2]), shape[-2], shape[-1]
     known = (layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D)
@@ -427,17 +453,28 @@ def _shape(kernel: Kernel) -> tuple[int, int, int]:
 
 def _fans(kernel: Kernel, shape: tuple[int, int, int]) -> tuple[Any, Any]:
     """How many inputs a unit sees, and how many units an input reaches: numbers, or by block."""
-    rows = getattr(kernel.layer, "connections", None)
+    layer = kernel.layer
+    rows = getattr(layer, "connections", None)
     if rows is None:
-        return shape[0], shape[2] * math.prod(kernel.variable.shape[:-2])
+        local = isinstance(layer, LocallyConnected2D)
+        window = layer.kernel_size if local else kernel.variable.shape[:-2]
+        return shape[0], shape[2] * math.prod(window)
     maps = np.concatenate(rows)
     seen = np.concatenate([[len(row)] * len(row) for row in rows])
     reached = np.bincount(maps)[maps]
     return shape[0] * seen[:, None], shape[0] * reached[:, None]
 
 
+def _wrappers(model: Any) -> dict[int, WeightNormalization]:
+    """The wrappers of weight-normalized layers, by the identity of the layer."""
+    return {id(one.layer): one for one in layers_of(model) if isinstance(one, WeightNormalization)}
+
+
 def _input_gains(model: Any) -> dict[int, float]:
     """The gain of the activation that each layer with kernels sees, by the layer's identity."""
+    wrappers = _wrappers(model)
+    # Of a layer and its wrapper the graph has the wrapper.
+    called = {id(k.layer): wrappers.get(id(k.layer), k.layer) for k in kernels(model)}
     outer: dict[int, Any] = {}  # what the inputs of nested models are given
     for inner in layers_of(model):
         if isinstance(inner, keras.Model) and inner._inbound_nodes:
@@ -448,21 +485,23 @@ def _input_gains(model: Any) -> dict[int, float]:
         if id(tensor) in outer:
             return of(outer[id(tensor)])
         operation, node, place = tensor._keras_history
+        inputs = operation._inbound_nodes[node].input_tensors
+        if isinstance(operation, WeightNormalization):
+            operation = operation.layer
         if isinstance(operation, keras.Model):
             return of(operation.outputs[place])
         if isinstance(operation, (*_ACTIVATIONS, layers.PReLU)):
             return _finite(operation)
         if isinstance(operation, layers.BatchNormalization):
             return 1.0
-        if hasattr(operation, "kernel_initializer") or hasattr(operation, "depthwise_initializer"):
+        if id(operation) in called:
             return _finite(getattr(operation, "activation", None))
-        inputs = operation._inbound_nodes[node].input_tensors
         return of(inputs[0]) if inputs else 1.0
 
     return {
-        id(kernel.layer): of(kernel.layer._inbound_nodes[0].input_tensors[0])
-        for kernel in kernels(model)
-        if kernel.layer._inbound_nodes
+        identity: of(layer._inbound_nodes[0].input_tensors[0])
+        for identity, layer in called.items()
+        if layer._inbound_nodes
     }
 
 

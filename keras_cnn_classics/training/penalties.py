@@ -24,7 +24,8 @@ def add_l2(
     the gradient's step, and off biases and batch normalization too.
 
     It acts on the variables and stands in the layers' configs, so it is saved with the model. What
-    regularized a kernel before is replaced; a decay of 0 takes it away.
+    regularized a kernel before is replaced; a decay of 0 takes it away. Layers that have one
+    argument for all the kernels of their parts, such as `ChannelAttention`, count as one layer.
 
     Args:
         model: A built model, not yet trained since it was compiled.
@@ -44,9 +45,10 @@ def add_l2(
     check_number("decay", decay, 0)
     refuse_compiled_steps(model, "add_l2")
     for kernel in kernels(model):
-        if (depthwise or not kernel.depthwise) and not matches(kernel.layer, exclude):
+        if (depthwise or not kernel.depthwise) and not matches(kernel.holder, exclude):
             regularizer = keras.regularizers.L2(decay / 2) if decay else None
-            setattr(kernel.layer, f"{kernel.role}_regularizer", regularizer)
+            for layer in (kernel.layer, kernel.holder):
+                setattr(layer, f"{kernel.role}_regularizer", regularizer)
             kernel.variable.regularizer = regularizer
 
 
@@ -101,15 +103,16 @@ def constrain(model: Any, constraint: Any, layers: str | Sequence[str] = "*") ->
             constraint, or the model is not built or trained already.
     """
     refuse_compiled_steps(model, "constrain")
-    chosen = [one for one in kernels(model) if matches(one.layer, layers) and not one.depthwise]
+    chosen = [one for one in kernels(model) if matches(one.holder, layers) and not one.depthwise]
     if not chosen:
         raise ValueError(f"No kernel is in a layer of that name. Received: {layers=}")
     for kernel in chosen:
-        if not hasattr(kernel.layer, f"{kernel.role}_constraint"):
+        if not hasattr(kernel.holder, f"{kernel.role}_constraint"):
             raise ValueError(
-                f"Layer {kernel.layer.name!r} is a {type(kernel.layer).__name__}, whose kernel "
+                f"Layer {kernel.holder.name!r} is a {type(kernel.holder).__name__}, whose kernel "
                 "cannot have a constraint that is saved: leave it out by `layers`."
             )
     for kernel in chosen:
-        setattr(kernel.layer, f"{kernel.role}_constraint", constraint)
+        for layer in (kernel.layer, kernel.holder):
+            setattr(layer, f"{kernel.role}_constraint", constraint)
         kernel.variable.constraint = constraint

@@ -44,6 +44,7 @@ def test_highway_gate(shape, data_format):
     layer = layers.HighwayGate(-3.5, data_format=data_format)
     y = layer(given)
     np.testing.assert_array_equal(array(layer.bias), np.full(5, -3.5, "float32"))
+    np.testing.assert_array_equal(array(layer.bias_initializer((2,))), [-3.5, -3.5])
     expected = in_format(gated(*three, -3.5), data_format)
     np.testing.assert_allclose(array(y), expected, rtol=1e-5, atol=1e-6)
     bias = rough(5)

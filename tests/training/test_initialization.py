@@ -6,7 +6,15 @@ import pytest
 from keras import layers
 
 import keras_cnn_classics as kcc
-from keras_cnn_classics.layers import GroupedConv2D, PartiallyConnectedConv2D, WeightNormalization
+from keras_cnn_classics.layers import (
+    DropConnect,
+    GroupedConv2D,
+    HighwayGate,
+    PartiallyConnectedConv2D,
+    SqueezeExcite,
+    WeightNormalization,
+)
+from keras_cnn_classics.testing import contracts
 from keras_cnn_classics.training import initialization as init
 from keras_cnn_classics.training.variance import variance_by_depth
 
@@ -350,3 +358,137 @@ def test_weight_normalization_starts_from_the_statistics_of_the_data(data_format
         init.initialize(model, "weight_normalization", data=0 * data)
     with pytest.raises(ValueError, match="nothing to initialize"):
         init.initialize(_mlp(2), "weight_normalization", data=np.ones((4, 200)))
+
+
+@pytest.mark.parametrize("builder", [kcc.CBAMResNet18, kcc.SelfAttentionResNet50])
+def test_attention_layers_have_their_kernels_in_their_parts(builder):
+    model = contracts.tiny(builder)
+    init.initialize(model, "he", seed=1)
+    images = contracts.images(model.input_shape[1:])
+    layers = variance_by_depth(model, images).layers
+    if builder is kcc.SelfAttentionResNet50:
+        assert set("fghv") < set(layers)
+        kernel = _numpy(model.get_layer("conv4_attention").f.kernel)
+        expected = np.sqrt(2 / kernel.shape[-2])
+        assert kernel.std() == pytest.approx(expected, rel=4 / np.sqrt(2 * kernel.size))
+    else:
+        assert {"fc1", "fc2", "conv"} < set(layers)
+
+
+def test_lsuv_scales_parts_of_the_same_name():
+    model = keras.Sequential(
+        [
+            keras.Input((4, 4, 6)),
+            *[SqueezeExcite(2, "tanh", name=name) for name in ("one", "two")],
+            layers.Conv2D(3, 1, name="last"),
+        ]
+    )
+    variances = init.lsuv(model, RNG.normal(size=(20, 4, 4, 6)), tolerance=0.01)
+    assert list(variances) == ["one/fc1", "one/fc2", "two/fc1", "two/fc2", "last"]
+    np.testing.assert_allclose(list(variances.values()), 1, atol=0.01)
+
+
+def test_he_looks_through_attention_for_the_activation():
+    inputs = keras.Input((4, 4, 8))
+    x = layers.Conv2D(64, 1, activation="tanh")(inputs)
+    x = layers.Conv2D(500, 1, name="last")(SqueezeExcite(2, "relu")(x))
+    model = keras.Model(inputs, x)
+    init.he(model, seed=1)
+    std = _numpy(model.get_layer("last").kernel).std()
+    assert std == pytest.approx(init.gain("tanh") / 8, rel=0.02)
+
+
+def test_kernels_of_each_position():
+    model = contracts.tiny(kcc.DeepFace)
+    layer = model.get_layer("l5")
+    positions, inputs, filters = layer.kernel.shape
+    window = np.prod(layer.kernel_size)
+    for how, std in (
+        ("gaussian", 0.01),
+        ("glorot", np.sqrt(2 / (inputs + window * filters))),
+        ("he", np.sqrt(2 / inputs)),
+    ):
+        init.initialize(model, how, seed=1)
+        kernel = _numpy(layer.kernel)
+        assert kernel.std() == pytest.approx(std, rel=4 / np.sqrt(2 * kernel.size)), how
+    init.initialize(model, "orthogonal", seed=1)
+    kernel = _numpy(layer.kernel)
+    eye = np.broadcast_to(np.eye(filters), (positions, filters, filters))
+    np.testing.assert_allclose(kernel.swapaxes(1, 2) @ kernel, eye, atol=1e-5)
+    images = contracts.images(model.input_shape[1:], n=4)
+    variances = init.lsuv(model, images)
+    found = variance_by_depth(model, images)
+    assert found.layers == tuple(variances)
+    before_dropout = found.layers.index("fc7") + 1
+    np.testing.assert_allclose(found.forward[:before_dropout], 1, atol=0.1)
+
+
+def test_lsuv_scales_drop_connect():
+    model = keras.Sequential(
+        [keras.Input((20,)), DropConnect(30, 0.5, "relu", name="drop"), layers.Dense(10)]
+    )
+    images = RNG.normal(0, 5, size=(50, 20)).astype("float32")
+    init.lsuv(model, images, tolerance=0.01)
+    before = model.get_layer("drop")
+    mean = 0.5 * (images @ _numpy(before.kernel))  # what it takes for the sums in inference
+    assert mean.var() == pytest.approx(1, abs=0.01)
+    assert before.activation is keras.activations.relu
+    assert np.isfinite(variance_by_depth(model, images).forward).all()
+
+
+def _weight_normalized():
+    return keras.Sequential(
+        [
+            keras.Input((9, 9, 3)),
+            WeightNormalization(layers.Conv2D(40, 3, activation="tanh")),
+            WeightNormalization(layers.DepthwiseConv2D(3, depth_multiplier=2)),
+            layers.Flatten(),
+            WeightNormalization(layers.Dense(50, activation="relu")),
+            layers.Dense(10),
+        ]
+    )
+
+
+def test_the_lengths_of_weight_normalization_are_those_of_what_is_drawn():
+    model = _weight_normalized()
+    wrappers = [one for one in model.layers if isinstance(one, WeightNormalization)]
+    for how in ("he", "glorot", "orthogonal", "gaussian"):
+        for one in wrappers:
+            one.g.assign(0 * one.g + 7)
+        init.initialize(model, how, seed=2)
+        for one in wrappers:
+            kernel, length = _numpy(one.layer.kernel), _numpy(one.g)
+            axes = tuple(i for i, n in enumerate(length.shape) if n == 1)
+            norm = np.sqrt(np.sum(kernel**2, axis=axes, keepdims=True))
+            np.testing.assert_allclose(length, norm, rtol=1e-5)
+    init.he(model, seed=2)
+    # The image is before the first, tanh before the second, and nothing before the third.
+    for one, fan, gain in zip(wrappers, (27, 9, 25 * 80), (1, init.gain("tanh"), 1), strict=True):
+        kernel = _numpy(one.layer.kernel)
+        error = 4 / np.sqrt(2 * kernel.size)
+        assert kernel.std() == pytest.approx(gain / np.sqrt(fan), rel=error)
+
+
+def test_lsuv_scales_weight_normalization():
+    model = _weight_normalized()
+    images = RNG.normal(1, 5, size=(20, 9, 9, 3)).astype("float32")
+    variances = init.lsuv(model, images, tolerance=0.01, seed=2)
+    np.testing.assert_allclose(list(variances.values()), 1, atol=0.01)
+    found = variance_by_depth(model, images)
+    assert found.layers == tuple(variances)
+    np.testing.assert_allclose(found.forward, 1, atol=0.011)
+
+
+def test_gates_and_slopes_of_a_used_model_get_their_start():
+    inputs = keras.Input((6, 6, 50))
+    x = layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2], name="slopes")(inputs)
+    h = layers.Conv2D(50, 1, name="h")(x)
+    model = keras.Model(inputs, HighwayGate(-4, name="gate")([x, h, h]))
+    gate, slopes = model.get_layer("gate"), model.get_layer("slopes")
+    for layer in (gate, slopes):
+        layer.set_weights([w + 0.65 for w in layer.get_weights()])
+    init.he(model, seed=1)
+    np.testing.assert_array_equal(_numpy(gate.bias), np.full(50, -4))
+    np.testing.assert_array_equal(_numpy(slopes.alpha), np.full((1, 1, 50), 0.25))
+    std = _numpy(model.get_layer("h").kernel).std()
+    assert std == pytest.approx(np.sqrt(2 / (1 + 0.25**2) / 50), rel=0.04)

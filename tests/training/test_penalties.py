@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_cnn_classics.layers import PartiallyConnectedConv2D
+import keras_cnn_classics as kcc
+from keras_cnn_classics.layers import PartiallyConnectedConv2D, SqueezeExcite
+from keras_cnn_classics.testing import contracts
 from keras_cnn_classics.training.penalties import FilterRMS, add_l2, constrain
 from tests.marks import slow_compiled
 
@@ -71,6 +73,49 @@ def test_what_decays(options, paths, tmp_path):
     assert _numpy(sum(loaded.losses)) == pytest.approx(0.005 * penalty, rel=1e-4)
     add_l2(model, 0)
     assert _decayed(model) == set()
+
+
+def _squeezed():
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 4)),
+            layers.Conv2D(4, 3, name="conv"),
+            SqueezeExcite(2, name="excite"),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        _squeezed,
+        slow_compiled(lambda: contracts.tiny(kcc.CBAMResNet18)),
+        slow_compiled(lambda: contracts.tiny(kcc.SelfAttentionResNet50)),
+    ],
+)
+def test_the_parts_of_attention_layers_decay(build, tmp_path):
+    model = build()
+    kernels = {_name(v) for v in model.trainable_variables if v.path.endswith("/kernel")}
+    add_l2(model, 0.01)
+    assert _decayed(model) == kernels
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert _decayed(loaded) == kernels
+    expected = _numpy(sum(model.losses))
+    assert _numpy(sum(loaded.losses)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_attention_layers_are_one_layer_to_decay_and_constraints():
+    model = _squeezed()
+    add_l2(model, 0.01)
+    add_l2(model, 0, exclude="conv")
+    assert _decayed(model) == {"conv/kernel"}
+    assert model.get_layer("excite").get_config()["kernel_regularizer"] is None
+    add_l2(model, 0.01, exclude="excite")
+    assert _decayed(model) == {"conv/kernel"}
+    with pytest.raises(ValueError, match="'excite' is a SqueezeExcite"):
+        constrain(model, FilterRMS())
+    constrain(model, FilterRMS(), "conv")
 
 
 def test_the_step_is_that_of_the_papers():
